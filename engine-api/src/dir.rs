@@ -1,0 +1,369 @@
+//! The directory of a store, and the order of steps that makes its creation safe.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::manifest::MANIFEST;
+use crate::{Error, MAX_IDENTITY_BYTES, Manifest, Result, fs as durable};
+
+const LOCK: &str = "LOCK";
+const ENGINE: &str = "engine";
+const ENGINE_TEMPORARY: &str = "engine.tmp";
+/// What a creation that was cut short can leave behind.
+const LEFTOVERS: [&str; 4] = [LOCK, ENGINE, ENGINE_TEMPORARY, "MANIFEST.tmp"];
+/// What a file system puts into its own root, which may be the store's directory.
+const MOUNT_POINT: &str = "lost+found";
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
+/// What every engine is opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// Whose store this is: up to [`MAX_IDENTITY_BYTES`] bytes, recorded when the store is created
+    /// and compared when it is opened. `None` compares nothing.
+    pub identity: Option<Vec<u8>>,
+    /// How long to wait for another handle to let go: a dying process may hold a store for a
+    /// moment. One second unless set.
+    pub lock_wait: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            identity: None,
+            lock_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A store's directory, locked for as long as this value lives.
+///
+/// ```text
+/// DIR/MANIFEST   engine, layout and identity; written last
+/// DIR/LOCK       held by the one handle
+/// DIR/SEQ        the log's sidecar
+/// DIR/engine/    the engine's own files
+/// ```
+///
+/// A store comes into being in steps of which each can be cut short: the engine is created and
+/// closed in `engine.tmp`, everything in it is synced, it gets its name, and the MANIFEST follows.
+/// Without a MANIFEST nothing was ever acknowledged, so what the steps left is removed and they
+/// start again; with one, nothing is ever removed.
+#[derive(Debug)]
+pub struct StoreDir {
+    root: PathBuf,
+    manifest: Manifest,
+    /// Held, not read: closing it lets go of the lock.
+    _lock: File,
+}
+
+impl StoreDir {
+    /// Opens the store in `root` for the named engine and layout, or makes it there; `create`
+    /// makes the engine's files in the directory it is given and closes them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAStore`], [`Error::WrongEngine`], [`Error::Format`], [`Error::WrongIdentity`],
+    /// [`Error::AlreadyOpen`] and [`Error::Invalid`] before anything is written; what `create`
+    /// answers and failures of the file system, after which the call can be made again.
+    pub fn open(
+        root: &Path,
+        engine: &'static str,
+        layout: u32,
+        options: &StoreOptions,
+        create: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
+        let identity = options.identity.as_deref();
+        if identity.is_some_and(|identity| identity.len() > MAX_IDENTITY_BYTES) {
+            let what = format!("an identity has at most {MAX_IDENTITY_BYTES} bytes");
+            return Err(Error::Invalid { what });
+        }
+        let wanted = Manifest {
+            engine: engine.to_owned(),
+            layout,
+            identity: identity.unwrap_or_default().to_vec(),
+        };
+        if find(root, &wanted, identity)?.is_none() {
+            durable::create_dir_durably(root)
+                .map_err(|error| Error::io("create the store's directory", error))?;
+        }
+        let lock = lock(root, options.lock_wait)?;
+        let manifest = match find(root, &wanted, identity)? {
+            Some(found) => found,
+            None => build(root, wanted, create)?,
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            manifest,
+            _lock: lock,
+        })
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the engine keeps its files.
+    pub fn engine_dir(&self) -> PathBuf {
+        self.root.join(ENGINE)
+    }
+
+    /// What the store says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Syncs every file and directory of the store. An engine calls this after every open and
+    /// before it serves: what a reopened store answers may be acted upon, and may so far have been
+    /// in the page cache only.
+    pub fn sync(&self) -> Result<()> {
+        durable::sync_tree(&self.root).map_err(|error| Error::io("sync the store's files", error))
+    }
+}
+
+/// The MANIFEST of the store in `root` if it is the wanted one, `None` where a store can be made.
+fn find(root: &Path, wanted: &Manifest, identity: Option<&[u8]>) -> Result<Option<Manifest>> {
+    let Some(found) = Manifest::read(root)? else {
+        refuse_foreign(root)?;
+        return Ok(None);
+    };
+    if found.engine != wanted.engine {
+        let wanted = wanted.engine.clone();
+        return Err(Error::WrongEngine {
+            found: found.engine,
+            wanted,
+        });
+    }
+    if found.layout != wanted.layout {
+        let what = format!("layout {} of engine {}", found.layout, found.engine);
+        return Err(Error::Format { what, source: None });
+    }
+    if identity.is_some_and(|identity| identity != found.identity) {
+        let print = |identity: &[u8]| format!("\"{}\"", identity.escape_ascii());
+        let (found, wanted) = (print(&found.identity), print(&wanted.identity));
+        return Err(Error::WrongIdentity { found, wanted });
+    }
+    Ok(Some(found))
+}
+
+/// Refuses a directory in which anything stands that no cut creation leaves.
+fn refuse_foreign(root: &Path) -> Result<()> {
+    let refuse = |reason: String| {
+        Err(Error::NotAStore {
+            dir: root.to_owned(),
+            reason,
+        })
+    };
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return refuse("it is not a directory".into());
+        }
+        Err(error) => return Err(Error::io("list the store's directory", error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(|error| Error::io("list the store's directory", error))?;
+        let name = name.file_name();
+        if name != MOUNT_POINT && !LEFTOVERS.iter().any(|own| name == OsStr::new(own)) {
+            return refuse(format!("it has no MANIFEST and holds {}", name.display()));
+        }
+    }
+    Ok(())
+}
+
+fn lock(root: &Path, wait: Duration) -> Result<File> {
+    let path = root.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| Error::io("open the store's LOCK", error))?;
+    let give_up = Instant::now() + wait;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(LOCK_RETRY),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::AlreadyOpen {
+                    dir: root.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::io("lock the store's LOCK", error));
+            }
+        }
+    }
+}
+
+/// Makes the store, with the lock held. Each step is durable before the next begins.
+fn build(
+    root: &Path,
+    manifest: Manifest,
+    create: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Manifest> {
+    let failed = |error| Error::io("create the store's files", error);
+    let (temporary, engine) = (root.join(ENGINE_TEMPORARY), root.join(ENGINE));
+    for leftover in [&temporary, &engine] {
+        remove_tree(leftover).map_err(failed)?;
+    }
+    fs::create_dir(&temporary).map_err(failed)?;
+    create(&temporary)?;
+    durable::sync_tree(&temporary).map_err(failed)?;
+    fs::rename(&temporary, &engine).map_err(failed)?;
+    durable::sync(root).map_err(failed)?;
+    durable::write_atomically(&root.join(MANIFEST), &manifest.encode()).map_err(failed)?;
+    Ok(manifest)
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> StoreOptions {
+        StoreOptions {
+            lock_wait: Duration::ZERO,
+            ..StoreOptions::default()
+        }
+    }
+
+    fn open(root: &Path) -> Result<StoreDir> {
+        StoreDir::open(root, "test", 1, &options(), |dir| {
+            fs::write(dir.join("data"), b"made").map_err(|error| Error::io("create", error))
+        })
+    }
+
+    /// Names and contents below `root`, without the lock.
+    fn contents(root: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(root).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.push((path.clone(), None));
+                found.extend(contents(&path));
+            } else {
+                found.push((path.clone(), fs::read(&path).ok()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_store_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("deep/down");
+        let store = open(&root).unwrap();
+        fs::write(store.engine_dir().join("data"), b"used").unwrap();
+        drop(store);
+        let store = open(&root).unwrap();
+        assert_eq!(fs::read(store.engine_dir().join("data")).unwrap(), b"used");
+        assert_eq!(store.manifest().engine, "test");
+    }
+
+    #[test]
+    fn a_second_handle_is_refused_until_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path()).unwrap();
+        assert!(matches!(open(dir.path()), Err(Error::AlreadyOpen { .. })));
+        drop(first);
+        open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn every_leftover_of_a_cut_creation_is_made_good() {
+        for leftover in [
+            "engine.tmp/half",
+            "engine/data",
+            "MANIFEST.tmp",
+            "LOCK",
+            "lost+found/x",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(leftover);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, b"half").unwrap();
+            let store = open(dir.path()).unwrap();
+            assert_eq!(fs::read(store.engine_dir().join("data")).unwrap(), b"made");
+            assert!(!dir.path().join("engine.tmp").exists());
+        }
+    }
+
+    #[test]
+    fn a_creation_that_failed_can_be_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let fail = |_: &Path| Err(Error::corrupt("no"));
+        let failed = StoreDir::open(dir.path(), "test", 1, &options(), fail);
+        assert!(matches!(failed, Err(Error::Corrupt { .. })));
+        open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn foreign_files_are_refused_and_left_alone() {
+        for foreign in ["notes.txt", "SEQ", "engine2/data"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(foreign);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, b"mine").unwrap();
+            fs::create_dir(dir.path().join("engine")).unwrap();
+            let before = contents(dir.path());
+            assert!(
+                matches!(open(dir.path()), Err(Error::NotAStore { .. })),
+                "{foreign}"
+            );
+            assert_eq!(contents(dir.path()), before);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(open(file.path()), Err(Error::NotAStore { .. })));
+    }
+
+    #[test]
+    fn other_engine_layout_or_identity_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = StoreOptions {
+            identity: Some(b"a".to_vec()),
+            ..options()
+        };
+        let make = |engine, layout, options: &StoreOptions| {
+            StoreDir::open(dir.path(), engine, layout, options, |_| Ok(()))
+        };
+        drop(make("test", 1, &mine).unwrap());
+        let before = contents(dir.path());
+        assert!(matches!(
+            make("other", 1, &mine),
+            Err(Error::WrongEngine { .. })
+        ));
+        assert!(matches!(make("test", 2, &mine), Err(Error::Format { .. })));
+        let yours = StoreOptions {
+            identity: Some(b"b".to_vec()),
+            ..options()
+        };
+        assert!(matches!(
+            make("test", 1, &yours),
+            Err(Error::WrongIdentity { .. })
+        ));
+        let too_long = StoreOptions {
+            identity: Some(vec![0; 65]),
+            ..options()
+        };
+        assert!(matches!(
+            make("test", 1, &too_long),
+            Err(Error::Invalid { .. })
+        ));
+        assert_eq!(contents(dir.path()), before);
+        make("test", 1, &options()).unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! The few file-system steps that durability rests on.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Syncs one file, or the names in one directory.
+pub fn sync(path: &Path) -> io::Result<()> {
+    if cfg!(not(unix)) && path.is_dir() {
+        return Ok(()); // such systems have no handle for a directory's names
+    }
+    OpenOptions::new()
+        .read(true)
+        .write(cfg!(not(unix)))
+        .open(path)?
+        .sync_all()
+}
+
+/// Syncs every file and every directory at and below `path`. Files that go while it runs are
+/// passed over.
+pub fn sync_tree(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let synced = match entry.file_type()? {
+            kind if kind.is_dir() => sync_tree(&entry.path()),
+            kind if kind.is_file() => sync(&entry.path()),
+            _ => Ok(()),
+        };
+        match synced {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    sync(path)
+}
+
+/// Syncs the directory that holds `path`'s name.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync(Path::new(".")),
+        Some(parent) => sync(parent),
+        None => Ok(()),
+    }
+}
+
+/// Creates a directory and its missing ancestors, and syncs every directory that got a new name.
+pub fn create_dir_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        create_dir_durably(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    sync_parent(path)
+}
+
+/// Puts a file in place whole or not at all: written under the name with `.tmp` behind it, synced,
+/// renamed, and the directory synced.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(".tmp");
+    let temporary = Path::new(&name);
+    let mut file = File::create(temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(temporary, path)?;
+    sync_parent(path)
+}
+
+/// How many bytes the files at and below `path` take on the disk; a sparse file counts with what
+/// is allocated, where the system tells.
+pub fn tree_bytes(path: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let bytes = match entry.file_type()? {
+            kind if kind.is_dir() => tree_bytes(&entry.path()),
+            _ => entry.metadata().map(|metadata| allocated_bytes(&metadata)),
+        };
+        match bytes {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => total += other?,
+        }
+    }
+    Ok(total)
+}
+
+#[cfg(unix)]
+fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.blocks() * 512
+}
+
+#[cfg(not(unix))]
+fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
+}
