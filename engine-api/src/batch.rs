@@ -157,11 +157,7 @@ impl WriteBatch {
     fn check_room(&self, parts: &[&[u8]]) -> Result<u32> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         within("a value", len, MAX_VALUE_BYTES)?;
-        within(
-            "a batch",
-            self.arena.len().saturating_add(len),
-            MAX_BATCH_BYTES,
-        )?;
+        within("a batch", self.arena.len().saturating_add(len), MAX_BATCH_BYTES)?;
         u32::try_from(len).map_err(|_| too_large("a value", len, MAX_VALUE_BYTES))
     }
 
@@ -216,11 +212,7 @@ fn within(what: &'static str, len_bytes: usize, limit_bytes: usize) -> Result<()
 }
 
 fn too_large(what: &'static str, len_bytes: usize, limit_bytes: usize) -> Error {
-    Error::TooLarge {
-        what,
-        len_bytes,
-        limit_bytes,
-    }
+    Error::TooLarge { what, len_bytes, limit_bytes }
 }
 
 /// The operations of a [`WriteBatch`], borrowed from its arena.
@@ -247,31 +239,19 @@ impl<'a> Operations<'a> {
     }
 
     fn replica(&mut self) -> Option<ReplicaId> {
-        Some(ReplicaId {
-            group: self.u64()?,
-            node: self.u64()?,
-        })
+        Some(ReplicaId { group: self.u64()?, node: self.u64()? })
     }
 
     fn log(&mut self) -> Option<LogName> {
         let replica = self.replica()?;
-        Some(LogName {
-            replica,
-            incarnation: self.array().map(u32::from_le_bytes)?,
-        })
+        Some(LogName { replica, incarnation: self.array().map(u32::from_le_bytes)? })
     }
 
     fn meta(&mut self) -> Option<MetaKey> {
         let [scope] = self.array()?;
-        let scope = if scope == SCOPE_STORE {
-            Scope::Store
-        } else {
-            Scope::Replica(self.replica()?)
-        };
-        Some(MetaKey {
-            scope,
-            slot: self.array().map(u16::from_le_bytes)?,
-        })
+        let scope =
+            if scope == SCOPE_STORE { Scope::Store } else { Scope::Replica(self.replica()?) };
+        Some(MetaKey { scope, slot: self.array().map(u16::from_le_bytes)? })
     }
 
     fn value(&mut self) -> Option<&'a [u8]> {
@@ -288,24 +268,14 @@ impl<'a> Iterator for Operations<'a> {
         Some(match operation {
             PUT_ENTRY => {
                 let log = self.log()?;
-                Operation::PutEntry {
-                    key: log.at(self.u64()?),
-                    value: self.value()?,
-                }
+                Operation::PutEntry { key: log.at(self.u64()?), value: self.value()? }
             }
             REMOVE_ENTRIES => {
                 let log = self.log()?;
-                Operation::RemoveEntries {
-                    log,
-                    first: self.u64()?,
-                    last: self.u64()?,
-                }
+                Operation::RemoveEntries { log, first: self.u64()?, last: self.u64()? }
             }
             REMOVE_LOG => Operation::RemoveLog { log: self.log()? },
-            PUT_META => Operation::PutMeta {
-                key: self.meta()?,
-                value: self.value()?,
-            },
+            PUT_META => Operation::PutMeta { key: self.meta()?, value: self.value()? },
             REMOVE_META => Operation::RemoveMeta { key: self.meta()? },
             _ => unreachable!("only WriteBatch writes its arena"),
         })
@@ -316,55 +286,27 @@ impl<'a> Iterator for Operations<'a> {
 mod tests {
     use super::*;
 
-    const REPLICA: ReplicaId = ReplicaId {
-        group: u64::MAX,
-        node: 1,
-    };
-    const LOG: LogName = LogName {
-        replica: REPLICA,
-        incarnation: u32::MAX,
-    };
+    const REPLICA: ReplicaId = ReplicaId { group: u64::MAX, node: 1 };
+    const LOG: LogName = LogName { replica: REPLICA, incarnation: u32::MAX };
 
     #[test]
     fn operations_come_back_in_order_with_their_bytes() {
         let mut batch = WriteBatch::new();
-        batch
-            .put_entry(LOG.at(u64::MAX), &[b"a", b"", b"bc"])
-            .unwrap();
+        batch.put_entry(LOG.at(u64::MAX), &[b"a", b"", b"bc"]).unwrap();
         batch.put_entry(LOG.at(0), &[]).unwrap();
         batch.remove_entries(LOG, 0, u64::MAX);
         batch.remove_log(LOG);
-        batch
-            .put_meta(MetaKey::store(u16::MAX), &[b"store"])
-            .unwrap();
+        batch.put_meta(MetaKey::store(u16::MAX), &[b"store"]).unwrap();
         batch.put_meta(MetaKey::replica(REPLICA, 256), &[]).unwrap();
         batch.remove_meta(MetaKey::replica(REPLICA, 0));
         let expected = [
-            Operation::PutEntry {
-                key: LOG.at(u64::MAX),
-                value: b"abc",
-            },
-            Operation::PutEntry {
-                key: LOG.at(0),
-                value: b"",
-            },
-            Operation::RemoveEntries {
-                log: LOG,
-                first: 0,
-                last: u64::MAX,
-            },
+            Operation::PutEntry { key: LOG.at(u64::MAX), value: b"abc" },
+            Operation::PutEntry { key: LOG.at(0), value: b"" },
+            Operation::RemoveEntries { log: LOG, first: 0, last: u64::MAX },
             Operation::RemoveLog { log: LOG },
-            Operation::PutMeta {
-                key: MetaKey::store(u16::MAX),
-                value: b"store",
-            },
-            Operation::PutMeta {
-                key: MetaKey::replica(REPLICA, 256),
-                value: b"",
-            },
-            Operation::RemoveMeta {
-                key: MetaKey::replica(REPLICA, 0),
-            },
+            Operation::PutMeta { key: MetaKey::store(u16::MAX), value: b"store" },
+            Operation::PutMeta { key: MetaKey::replica(REPLICA, 256), value: b"" },
+            Operation::RemoveMeta { key: MetaKey::replica(REPLICA, 0) },
         ];
         assert!(batch.operations().eq(expected));
         assert_eq!(batch.len(), expected.len());
@@ -377,10 +319,7 @@ mod tests {
         let before = batch.len_bytes();
         let large = vec![0; MAX_VALUE_BYTES];
         let refused = batch.put_entry(LOG.at(2), &[&large, b"1"]);
-        assert!(
-            matches!(refused, Err(Error::TooLarge { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
         assert_eq!((batch.len(), batch.len_bytes()), (1, before));
         batch.put_entry(LOG.at(2), &[&large]).unwrap();
         assert_eq!(batch.operations().count(), 2);
@@ -396,10 +335,7 @@ mod tests {
         let before = (batch.len(), batch.len_bytes());
         assert!(matches!(
             batch.put_meta(MetaKey::store(1), &[&large]),
-            Err(Error::TooLarge {
-                what: "a batch",
-                ..
-            })
+            Err(Error::TooLarge { what: "a batch", .. })
         ));
         assert_eq!((batch.len(), batch.len_bytes()), before);
         batch.clear();

@@ -33,10 +33,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self {
-            identity: None,
-            lock_wait: Duration::from_secs(1),
-        }
+        Self { identity: None, lock_wait: Duration::from_secs(1) }
     }
 }
 
@@ -96,11 +93,7 @@ impl StoreDir {
             Some(found) => found,
             None => build(root, wanted, create)?,
         };
-        Ok(Self {
-            root: root.to_owned(),
-            manifest,
-            _lock: lock,
-        })
+        Ok(Self { root: root.to_owned(), manifest, _lock: lock })
     }
 
     /// The store's directory.
@@ -134,10 +127,7 @@ fn find(root: &Path, wanted: &Manifest, identity: Option<&[u8]>) -> Result<Optio
     };
     if found.engine != wanted.engine {
         let wanted = wanted.engine.clone();
-        return Err(Error::WrongEngine {
-            found: found.engine,
-            wanted,
-        });
+        return Err(Error::WrongEngine { found: found.engine, wanted });
     }
     if found.layout != wanted.layout {
         let what = format!("layout {} of engine {}", found.layout, found.engine);
@@ -153,12 +143,7 @@ fn find(root: &Path, wanted: &Manifest, identity: Option<&[u8]>) -> Result<Optio
 
 /// Refuses a directory in which anything stands that no cut creation leaves.
 fn refuse_foreign(root: &Path) -> Result<()> {
-    let refuse = |reason: String| {
-        Err(Error::NotAStore {
-            dir: root.to_owned(),
-            reason,
-        })
-    };
+    let refuse = |reason: String| Err(Error::NotAStore { dir: root.to_owned(), reason });
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -191,9 +176,7 @@ fn lock(root: &Path, wait: Duration) -> Result<File> {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::sleep(LOCK_RETRY),
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::AlreadyOpen {
-                    dir: root.to_owned(),
-                });
+                return Err(Error::AlreadyOpen { dir: root.to_owned() });
             }
             Err(TryLockError::Error(error)) => {
                 return Err(Error::io("lock the store's LOCK", error));
@@ -234,10 +217,7 @@ mod tests {
     use super::*;
 
     fn options() -> StoreOptions {
-        StoreOptions {
-            lock_wait: Duration::ZERO,
-            ..StoreOptions::default()
-        }
+        StoreOptions { lock_wait: Duration::ZERO, ..StoreOptions::default() }
     }
 
     fn open(root: &Path) -> Result<StoreDir> {
@@ -285,13 +265,7 @@ mod tests {
 
     #[test]
     fn every_leftover_of_a_cut_creation_is_made_good() {
-        for leftover in [
-            "engine.tmp/half",
-            "engine/data",
-            "MANIFEST.tmp",
-            "LOCK",
-            "lost+found/x",
-        ] {
+        for leftover in ["engine.tmp/half", "engine/data", "MANIFEST.tmp", "LOCK", "lost+found/x"] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join(leftover);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -320,10 +294,7 @@ mod tests {
             fs::write(&path, b"mine").unwrap();
             fs::create_dir(dir.path().join("engine")).unwrap();
             let before = contents(dir.path());
-            assert!(
-                matches!(open(dir.path()), Err(Error::NotAStore { .. })),
-                "{foreign}"
-            );
+            assert!(matches!(open(dir.path()), Err(Error::NotAStore { .. })), "{foreign}");
             assert_eq!(contents(dir.path()), before);
         }
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -333,36 +304,18 @@ mod tests {
     #[test]
     fn other_engine_layout_or_identity_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        let mine = StoreOptions {
-            identity: Some(b"a".to_vec()),
-            ..options()
-        };
+        let mine = StoreOptions { identity: Some(b"a".to_vec()), ..options() };
         let make = |engine, layout, options: &StoreOptions| {
             StoreDir::open(dir.path(), engine, layout, options, |_| Ok(()))
         };
         drop(make("test", 1, &mine).unwrap());
         let before = contents(dir.path());
-        assert!(matches!(
-            make("other", 1, &mine),
-            Err(Error::WrongEngine { .. })
-        ));
+        assert!(matches!(make("other", 1, &mine), Err(Error::WrongEngine { .. })));
         assert!(matches!(make("test", 2, &mine), Err(Error::Format { .. })));
-        let yours = StoreOptions {
-            identity: Some(b"b".to_vec()),
-            ..options()
-        };
-        assert!(matches!(
-            make("test", 1, &yours),
-            Err(Error::WrongIdentity { .. })
-        ));
-        let too_long = StoreOptions {
-            identity: Some(vec![0; 65]),
-            ..options()
-        };
-        assert!(matches!(
-            make("test", 1, &too_long),
-            Err(Error::Invalid { .. })
-        ));
+        let yours = StoreOptions { identity: Some(b"b".to_vec()), ..options() };
+        assert!(matches!(make("test", 1, &yours), Err(Error::WrongIdentity { .. })));
+        let too_long = StoreOptions { identity: Some(vec![0; 65]), ..options() };
+        assert!(matches!(make("test", 1, &too_long), Err(Error::Invalid { .. })));
         assert_eq!(contents(dir.path()), before);
         make("test", 1, &options()).unwrap();
     }

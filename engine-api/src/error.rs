@@ -143,24 +143,15 @@ pub enum Error {
 impl Error {
     /// Damage that this layer found by itself.
     pub fn corrupt(what: impl Into<String>) -> Self {
-        Self::Corrupt {
-            what: what.into(),
-            source: None,
-        }
+        Self::Corrupt { what: what.into(), source: None }
     }
 
     /// A failed call to the operating system, a full disk told apart.
     pub fn io(operation: &'static str, source: std::io::Error) -> Self {
         if is_disk_full(&source) {
-            Self::DiskFull {
-                operation,
-                source: Box::new(source),
-            }
+            Self::DiskFull { operation, source: Box::new(source) }
         } else {
-            Self::Io {
-                operation,
-                source: Box::new(source),
-            }
+            Self::Io { operation, source: Box::new(source) }
         }
     }
 }

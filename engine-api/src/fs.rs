@@ -10,11 +10,7 @@ pub fn sync(path: &Path) -> io::Result<()> {
     if cfg!(not(unix)) && path.is_dir() {
         return Ok(()); // such systems have no handle for a directory's names
     }
-    OpenOptions::new()
-        .read(true)
-        .write(cfg!(not(unix)))
-        .open(path)?
-        .sync_all()
+    OpenOptions::new().read(true).write(cfg!(not(unix))).open(path)?.sync_all()
 }
 
 /// Syncs every file and every directory at and below `path`. Files that go while it runs are
@@ -49,10 +45,7 @@ pub fn create_dir_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_dir_durably(parent)?;
     }
     match fs::create_dir(path) {

@@ -126,10 +126,7 @@ pub struct KeyBytes {
 
 impl KeyBytes {
     fn new() -> Self {
-        Self {
-            bytes: [0; LOG_KEY_LEN + CHUNK_LEN],
-            len: 0,
-        }
+        Self { bytes: [0; LOG_KEY_LEN + CHUNK_LEN], len: 0 }
     }
 
     fn push(&mut self, part: &[u8]) {
@@ -219,10 +216,7 @@ impl LogKey {
     pub fn decode_within(replica: ReplicaId, bytes: &[u8]) -> Option<(Self, u32)> {
         let (incarnation, rest) = bytes.split_first_chunk::<4>()?;
         let (index, rest) = rest.split_first_chunk::<8>()?;
-        let log = LogName {
-            replica,
-            incarnation: u32::from_be_bytes(*incarnation),
-        };
+        let log = LogName { replica, incarnation: u32::from_be_bytes(*incarnation) };
         Some((log.at(u64::from_be_bytes(*index)), decode_chunk(rest)?))
     }
 }
@@ -230,18 +224,12 @@ impl LogKey {
 impl MetaKey {
     /// The key of one of the store's slots.
     pub fn store(slot: u16) -> Self {
-        Self {
-            scope: Scope::Store,
-            slot,
-        }
+        Self { scope: Scope::Store, slot }
     }
 
     /// The key of one of a replica's slots.
     pub fn replica(replica: ReplicaId, slot: u16) -> Self {
-        Self {
-            scope: Scope::Replica(replica),
-            slot,
-        }
+        Self { scope: Scope::Replica(replica), slot }
     }
 
     /// The canonical bytes of this key.
@@ -280,13 +268,7 @@ impl MetaKey {
             _ => return None,
         };
         let (slot, rest) = rest.split_first_chunk::<2>()?;
-        Some((
-            Self {
-                scope,
-                slot: u16::from_be_bytes(*slot),
-            },
-            decode_chunk(rest)?,
-        ))
+        Some((Self { scope, slot: u16::from_be_bytes(*slot) }, decode_chunk(rest)?))
     }
 }
 
@@ -301,10 +283,8 @@ impl fmt::Display for MetaKey {
 
 fn decode_replica(bytes: &[u8]) -> Option<(ReplicaId, &[u8])> {
     let (id, rest) = bytes.split_first_chunk::<16>()?;
-    let replica = ReplicaId {
-        group: BigEndian::read_u64(&id[..8]),
-        node: BigEndian::read_u64(&id[8..]),
-    };
+    let replica =
+        ReplicaId { group: BigEndian::read_u64(&id[..8]), node: BigEndian::read_u64(&id[8..]) };
     Some((replica, rest))
 }
 
@@ -328,10 +308,7 @@ mod tests {
         for group in EDGES {
             for node in EDGES {
                 for incarnation in [0, 1, u32::MAX] {
-                    let log = LogName {
-                        replica: ReplicaId { group, node },
-                        incarnation,
-                    };
+                    let log = LogName { replica: ReplicaId { group, node }, incarnation };
                     keys.extend(EDGES.map(|index| log.at(index)));
                 }
             }
@@ -352,20 +329,12 @@ mod tests {
 
     #[test]
     fn metadata_sorts_before_entries_and_the_store_before_replicas() {
-        let replica = ReplicaId {
-            group: u64::MAX,
-            node: u64::MAX,
-        };
+        let replica = ReplicaId { group: u64::MAX, node: u64::MAX };
         let store = MetaKey::store(u16::MAX).encode_last();
         let meta = MetaKey::replica(ReplicaId::default(), 0).encode();
         let last_meta = MetaKey::replica(replica, u16::MAX).encode_last();
         let entry = LogName::default().at(0).encode();
-        let order = [
-            store.as_ref(),
-            meta.as_ref(),
-            last_meta.as_ref(),
-            entry.as_ref(),
-        ];
+        let order = [store.as_ref(), meta.as_ref(), last_meta.as_ref(), entry.as_ref()];
         assert!(order.is_sorted());
     }
 
@@ -380,15 +349,9 @@ mod tests {
                 assert_eq!(MetaKey::decode(&bytes), None);
             }
         }
-        for key in [
-            MetaKey::store(7),
-            MetaKey::replica(ReplicaId { group: 1, node: 2 }, 300),
-        ] {
+        for key in [MetaKey::store(7), MetaKey::replica(ReplicaId { group: 1, node: 2 }, 300)] {
             for chunk in [0, 1, u32::MAX] {
-                assert_eq!(
-                    MetaKey::decode(&key.encode_chunk(chunk)),
-                    Some((key, chunk))
-                );
+                assert_eq!(MetaKey::decode(&key.encode_chunk(chunk)), Some((key, chunk)));
                 assert_eq!(LogKey::decode(&key.encode_chunk(chunk)), None);
             }
         }
@@ -399,13 +362,7 @@ mod tests {
         let entry = LogName::default().at(0).encode();
         let mut zero_chunk = entry.to_vec();
         zero_chunk.extend([0; 4]);
-        for bytes in [
-            &[][..],
-            &[9],
-            &entry[..28],
-            &zero_chunk[..],
-            &zero_chunk[..31],
-        ] {
+        for bytes in [&[][..], &[9], &entry[..28], &zero_chunk[..], &zero_chunk[..31]] {
             assert_eq!(LogKey::decode(bytes), None);
             assert_eq!(MetaKey::decode(bytes), None);
         }
@@ -413,13 +370,7 @@ mod tests {
 
     #[test]
     fn the_bytes_are_the_documented_ones() {
-        let log = LogName {
-            replica: ReplicaId {
-                group: 0x0102,
-                node: 3,
-            },
-            incarnation: 4,
-        };
+        let log = LogName { replica: ReplicaId { group: 0x0102, node: 3 }, incarnation: 4 };
         let mut expected = vec![3];
         expected.extend([0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 5]);

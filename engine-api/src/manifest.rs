@@ -72,14 +72,9 @@ impl Manifest {
         let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
         let (first, _) = text.split_once('\n').ok_or_else(damaged)?;
         if first != header(VERSION) {
-            let found = first
-                .strip_prefix("kvlogdb manifest ")
-                .and_then(|n| n.parse::<u32>().ok());
+            let found = first.strip_prefix("kvlogdb manifest ").and_then(|n| n.parse::<u32>().ok());
             let found = found.ok_or_else(damaged)?;
-            return Err(Error::Format {
-                what: format!("MANIFEST version {found}"),
-                source: None,
-            });
+            return Err(Error::Format { what: format!("MANIFEST version {found}"), source: None });
         }
         let end = text.rfind("crc32c ").ok_or_else(damaged)?;
         let (body, checksum) = text.split_at_checked(end).ok_or_else(damaged)?;
@@ -94,12 +89,7 @@ impl Manifest {
         let engine = lines.next()?.strip_prefix("engine ")?.to_owned();
         let layout = lines.next()?.strip_prefix("layout ")?.parse().ok()?;
         let identity = parse_hex(lines.next()?.strip_prefix("identity ")?)?;
-        Some(Self {
-            engine,
-            layout,
-            identity,
-        })
-        .filter(|_| lines.next().is_none())
+        Some(Self { engine, layout, identity }).filter(|_| lines.next().is_none())
     }
 }
 
@@ -113,9 +103,7 @@ fn damaged() -> Error {
 
 fn parse_hex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -123,26 +111,16 @@ mod tests {
     use super::*;
 
     fn manifest() -> Manifest {
-        Manifest {
-            engine: "redb".into(),
-            layout: 1,
-            identity: b"node-1".to_vec(),
-        }
+        Manifest { engine: "redb".into(), layout: 1, identity: b"node-1".to_vec() }
     }
 
     #[test]
     fn the_bytes_are_the_documented_ones_and_read_back() {
         let text = String::from_utf8(manifest().encode()).unwrap();
         let body = "kvlogdb manifest 1\nengine redb\nlayout 1\nidentity 6e6f64652d31\n";
-        assert_eq!(
-            text,
-            format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
-        );
+        assert_eq!(text, format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes())));
         assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest());
-        let nameless = Manifest {
-            identity: Vec::new(),
-            ..manifest()
-        };
+        let nameless = Manifest { identity: Vec::new(), ..manifest() };
         assert_eq!(Manifest::parse(&nameless.encode()).unwrap(), nameless);
     }
 

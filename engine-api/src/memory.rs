@@ -43,11 +43,8 @@ impl Contents {
         if first > last {
             return;
         }
-        let keys: Vec<_> = self
-            .entries
-            .range(log.at(first)..=log.at(last))
-            .map(|(&key, _)| key)
-            .collect();
+        let keys: Vec<_> =
+            self.entries.range(log.at(first)..=log.at(last)).map(|(&key, _)| key).collect();
         for key in keys {
             self.entries.remove(&key);
         }
@@ -91,19 +88,11 @@ impl MemoryDisk {
     pub fn open(&self) -> Result<MemoryEngine> {
         let mut disk = self.lock();
         if disk.in_use {
-            return Err(Error::AlreadyOpen {
-                dir: PathBuf::from("memory"),
-            });
+            return Err(Error::AlreadyOpen { dir: PathBuf::from("memory") });
         }
         disk.in_use = true;
-        let live = Live {
-            contents: disk.contents.clone(),
-            unsynced: Vec::new(),
-        };
-        Ok(MemoryEngine {
-            disk: self.clone(),
-            live: RwLock::new(Some(live)),
-        })
+        let live = Live { contents: disk.contents.clone(), unsynced: Vec::new() };
+        Ok(MemoryEngine { disk: self.clone(), live: RwLock::new(Some(live)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -138,16 +127,10 @@ impl Default for MemoryEngine {
 impl MemoryEngine {
     /// An empty engine on a disk of its own.
     pub fn new() -> Self {
-        let live = Live {
-            contents: Contents::default(),
-            unsynced: Vec::new(),
-        };
+        let live = Live { contents: Contents::default(), unsynced: Vec::new() };
         let disk = MemoryDisk::default();
         disk.lock().in_use = true;
-        Self {
-            disk,
-            live: RwLock::new(Some(live)),
-        }
+        Self { disk, live: RwLock::new(Some(live)) }
     }
 
     /// Closes the engine without syncing: what was not synced is gone from the disk.
@@ -165,9 +148,7 @@ impl MemoryEngine {
 
     fn read<T>(&self, read: impl FnOnce(&Contents) -> T) -> Result<T> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        live.as_ref()
-            .map(|live| read(&live.contents))
-            .ok_or(Error::Closed)
+        live.as_ref().map(|live| read(&live.contents)).ok_or(Error::Closed)
     }
 
     fn update(&self, update: impl FnOnce(&mut Live, &MemoryDisk)) -> Result<()> {
@@ -212,9 +193,7 @@ impl KvLogDb for MemoryEngine {
             return self.read(|_| ());
         }
         self.read(|contents| {
-            let mut found = contents
-                .entries
-                .range(log.at(*range.start())..=log.at(*range.end()));
+            let mut found = contents.entries.range(log.at(*range.start())..=log.at(*range.end()));
             let mut visited_bytes = 0;
             loop {
                 let next = match order {
@@ -273,14 +252,9 @@ impl KvLogDb for MemoryEngine {
 
     fn disk_bytes(&self) -> Result<u64> {
         self.read(|contents| {
-            let entries = contents
-                .entries
-                .iter()
-                .map(|(key, value)| key.encode().len() + value.len());
-            let meta = contents
-                .meta
-                .iter()
-                .map(|(key, value)| key.encode().len() + value.len());
+            let entries =
+                contents.entries.iter().map(|(key, value)| key.encode().len() + value.len());
+            let meta = contents.meta.iter().map(|(key, value)| key.encode().len() + value.len());
             entries.chain(meta).map(|len| len as u64).sum()
         })
     }
@@ -309,10 +283,8 @@ impl Drop for MemoryEngine {
 mod tests {
     use super::*;
 
-    const LOG: LogName = LogName {
-        replica: crate::ReplicaId { group: 1, node: 0 },
-        incarnation: 0,
-    };
+    const LOG: LogName =
+        LogName { replica: crate::ReplicaId { group: 1, node: 0 }, incarnation: 0 };
 
     fn put(index: u64) -> WriteBatch {
         let mut batch = WriteBatch::new();
@@ -326,15 +298,7 @@ mod tests {
             found.push(index);
             ControlFlow::Continue(())
         };
-        engine
-            .scan(
-                LOG,
-                0..=u64::MAX,
-                Order::Ascending,
-                usize::MAX,
-                &mut visitor,
-            )
-            .unwrap();
+        engine.scan(LOG, 0..=u64::MAX, Order::Ascending, usize::MAX, &mut visitor).unwrap();
         found
     }
 
@@ -352,10 +316,7 @@ mod tests {
         engine.write(&[&put(4)], Durability::Buffered).unwrap();
         engine.close().unwrap();
         assert!(matches!(engine.entry(LOG.at(1)), Err(Error::Closed)));
-        assert!(matches!(
-            engine.write(&[], Durability::Synced),
-            Err(Error::Closed)
-        ));
+        assert!(matches!(engine.write(&[], Durability::Synced), Err(Error::Closed)));
         assert_eq!(indexes(&disk.open().unwrap()), [1, 2, 4]);
     }
 

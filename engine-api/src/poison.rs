@@ -35,9 +35,7 @@ impl Poison {
     pub fn check(&self) -> Result<()> {
         match self.cause.get() {
             None => Ok(()),
-            Some(cause) => Err(Error::Poisoned {
-                cause: Arc::clone(cause),
-            }),
+            Some(cause) => Err(Error::Poisoned { cause: Arc::clone(cause) }),
         }
     }
 
@@ -47,8 +45,6 @@ impl Poison {
             Error::Poisoned { cause } => cause,
             other => Arc::new(other),
         };
-        Error::Poisoned {
-            cause: Arc::clone(self.cause.get_or_init(|| cause)),
-        }
+        Error::Poisoned { cause: Arc::clone(self.cause.get_or_init(|| cause)) }
     }
 }

@@ -1,0 +1,39 @@
+//! A durable Raft log, written once over any [kvlogdb engine](kvlogdb_engine_api).
+//!
+//! [`LogStore`] holds the logs of any number of replicas in one engine, [`Log`] is one of them,
+//! and [`LogBatch`] is the unit of change: any mix over any number of replicas, all or nothing.
+//! [`check()`] walks a store and names every invariant that does not hold.
+//!
+//! The rules stand in one place each: `plan` decides what a batch may do, `recover` what a store
+//! must look like when it is opened, `record` the bytes, `sidecar` how an engine that lost synced
+//! data is noticed.
+
+mod batch;
+pub mod check;
+mod encode;
+mod error;
+mod log;
+mod marks;
+mod options;
+mod plan;
+mod read;
+mod record;
+mod recover;
+mod runs;
+mod sidecar;
+mod state;
+mod store;
+mod trash;
+mod types;
+
+pub use batch::LogBatch;
+pub use check::{CheckReport, CheckedReplica, Problem, check};
+pub use error::{Error, Result};
+pub use log::Log;
+pub use options::{LogOptions, LostData, PurgeGuard};
+pub use read::Scan;
+pub use runs::MAX_TERM_RUNS;
+pub use store::{LogStore, Reopened};
+pub use types::{Boundary, Entry, EntryKind, HardState, Leader, LogId, MAX_LEADER_BYTES, Snapshot};
+
+pub use kvlogdb_engine_api::{Durability, FIRST_USER_SLOT, MAX_PAYLOAD_BYTES, ReplicaId};

@@ -1,0 +1,134 @@
+//! Marks: what synced batches carry so that the sidecar can vouch for them.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kvlogdb_engine_api::MetaKey;
+
+use crate::plan::Step;
+use crate::record::{self, StoreRecord, slot};
+use crate::sidecar::{Reading, Sidecar};
+use crate::{Error, LogOptions, LostData, Result};
+
+/// When the next mark is due, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    sidecar: Option<Sidecar>,
+    interval: Duration,
+    mark: u64,
+    marked_at: Instant,
+    /// Whether anything was written since the last mark.
+    pending: bool,
+    failure: Option<io::Error>,
+}
+
+/// How a mark is needed for a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Not before the interval has passed.
+    Interval,
+    /// With this write: it changes a term or a vote.
+    Now,
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::Engine(kvlogdb_engine_api::Error::io("keep the sidecar", error))
+}
+
+impl Marks {
+    /// Compares the engine's record with the sidecar and opens the sidecar.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LostSyncedData`] and [`Error::StoreDamaged`], unless the options accept that.
+    pub(crate) fn open(options: &LogOptions, stored: Option<StoreRecord>) -> Result<Self> {
+        let mut marks = Self {
+            sidecar: None,
+            interval: options.mark_interval,
+            mark: stored.map_or(0, |record| record.mark),
+            marked_at: Instant::now(),
+            pending: false,
+            failure: None,
+        };
+        let Some(path) = options.sidecar.as_deref() else {
+            return Ok(marks);
+        };
+        let reading = Sidecar::read(path).map_err(failed)?;
+        if options.lost_data == LostData::Refuse {
+            judge(path, reading, stored)?;
+        }
+        if let Reading::Mark(mark) = reading {
+            marks.mark = marks.mark.max(mark);
+        }
+        marks.sidecar = Some(match reading {
+            Reading::Mark(_) => Sidecar::open(path).map_err(failed)?,
+            Reading::Missing | Reading::Damaged => {
+                Sidecar::create(path, marks.mark).map_err(failed)?
+            }
+        });
+        Ok(marks)
+    }
+
+    /// The mark that comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.mark + 1
+    }
+
+    /// The step that carries the next mark, where one is due for a write.
+    pub(crate) fn step(&self, need: Need) -> Option<Step<'static>> {
+        self.sidecar.as_ref()?;
+        let due = need == Need::Now || self.marked_at.elapsed() >= self.interval;
+        due.then(|| store_record_step(self.next()))
+    }
+
+    /// Notes a write that carried no mark.
+    pub(crate) fn note_write(&mut self) {
+        self.pending = true;
+    }
+
+    /// Whether the last mark does not cover everything.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.pending && self.sidecar.is_some()
+    }
+
+    /// The batch with the mark of [`step`](Self::step) is synced: the sidecar may know. A sidecar
+    /// that cannot be written covers less and harms nothing, so that is remembered and no more.
+    pub(crate) fn synced(&mut self) {
+        self.mark += 1;
+        self.marked_at = Instant::now();
+        self.pending = false;
+        if let Some(sidecar) = &mut self.sidecar
+            && let Err(error) = sidecar.write(self.mark)
+        {
+            self.failure = Some(error);
+        }
+    }
+
+    /// The last failure to write the sidecar, once.
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+}
+
+/// Refuses an engine that is behind the sidecar, and a sidecar that cannot say.
+fn judge(path: &Path, reading: Reading, stored: Option<StoreRecord>) -> Result<()> {
+    let found = stored.map_or(0, |record| record.mark);
+    match reading {
+        Reading::Mark(expected) if expected > found => {
+            Err(Error::LostSyncedData { found, expected })
+        }
+        Reading::Mark(_) => Ok(()),
+        Reading::Missing if stored.is_none() => Ok(()),
+        Reading::Missing | Reading::Damaged => {
+            let what = format!("its sidecar {} is missing or unreadable", path.display());
+            Err(Error::StoreDamaged { what })
+        }
+    }
+}
+
+/// The step that writes the store's own record.
+pub(crate) fn store_record_step(mark: u64) -> Step<'static> {
+    let body = record::to_body(&StoreRecord { mark });
+    Step::PutMeta { key: MetaKey::store(slot::STORE), body, data: &[] }
+}

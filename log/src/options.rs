@@ -1,0 +1,63 @@
+//! How a store is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a [`LogStore`](crate::LogStore).
+///
+/// # Examples
+///
+/// ```
+/// use kvlogdb_log::{LogOptions, PurgeGuard};
+///
+/// let mut options = LogOptions::default();
+/// options.sidecar = Some("data/SEQ".into());
+/// options.purge_guard = PurgeGuard::Snapshot;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// Where the sidecar lies: the file that notices an engine which lost synced data. `None`, the
+    /// default, is for engines whose data does not outlive the process.
+    pub sidecar: Option<PathBuf>,
+    /// How often, at the most, a write carries a new mark for the sidecar; one second unless set.
+    /// What was synced after the last mark is not covered by it. Zero marks every write.
+    pub mark_interval: Duration,
+    /// What to do about an engine that is behind the sidecar.
+    pub lost_data: LostData,
+    /// What a purge is held against.
+    pub purge_guard: PurgeGuard,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            sidecar: None,
+            mark_interval: Duration::from_secs(1),
+            lost_data: LostData::Refuse,
+            purge_guard: PurgeGuard::None,
+        }
+    }
+}
+
+/// What to do about an engine that is behind its sidecar, and about a sidecar that is missing or
+/// cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LostData {
+    /// Refuse to open.
+    #[default]
+    Refuse,
+    /// Open and go on from what the engine has, as after restoring a backup. The node may have
+    /// promised what the store no longer knows: whoever says this answers for that.
+    Accept,
+}
+
+/// What a purge is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PurgeGuard {
+    /// Nothing: the caller knows what it may purge.
+    #[default]
+    None,
+    /// The recorded snapshot: purging what it does not cover is refused.
+    Snapshot,
+}

@@ -1,0 +1,277 @@
+//! Reading entries: what is asked is held against the state in memory, and what the engine brings
+//! against both.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::ops::{Bound, ControlFlow, RangeBounds, RangeInclusive};
+
+use bytes::Bytes;
+use kvlogdb_engine_api::{KvLogDb, LogName, Order, ReplicaId};
+
+use crate::record::{Header, RECORD_HEADER_BYTES};
+use crate::state::Replica;
+use crate::types::{Entry, LogId};
+use crate::{Error, Log, Result};
+
+/// How much payload a scan holds at a time.
+const PAGE_BYTES: u64 = 1 << 20;
+
+/// Entries of one log in order; made by [`Log::scan`]. It ends after the first error.
+#[derive(Debug)]
+pub struct Scan {
+    log: Log,
+    page: VecDeque<Entry>,
+    /// The last id of the page before.
+    before: Option<LogId>,
+    next: Bound<u64>,
+    end: Bound<u64>,
+    done: bool,
+}
+
+impl Scan {
+    pub(crate) fn new(log: Log, range: &impl RangeBounds<u64>) -> Self {
+        let (next, end) = (range.start_bound().cloned(), range.end_bound().cloned());
+        Self { log, page: VecDeque::new(), before: None, next, end, done: false }
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let page = entries(&self.log, &(self.next, self.end), PAGE_BYTES)?;
+        if let Some(before) = self.before {
+            self.check_still_held(before)?;
+        }
+        match page.last() {
+            Some(last) => {
+                self.before = Some(last.id);
+                self.next = Bound::Excluded(last.id.index);
+            }
+            None => self.done = true,
+        }
+        self.page = page.into();
+        Ok(())
+    }
+
+    /// Refuses to go on behind entries that were replaced meanwhile. Purged ones were not.
+    fn check_still_held(&self, before: LogId) -> Result<()> {
+        match self.log.id(before.index) {
+            Ok(now) if now.id != before => {
+                Err(Error::IdMismatch { replica: self.log.replica, stored: now.id, found: before })
+            }
+            Ok(_) | Err(Error::Purged { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        if self.page.is_empty()
+            && !self.done
+            && let Err(error) = self.fill()
+        {
+            self.done = true;
+            return Some(Err(error));
+        }
+        self.page.pop_front().map(Ok)
+    }
+}
+
+/// Why there is no id at `index`.
+pub(crate) fn absent(replica: ReplicaId, state: &Replica, index: u64) -> Error {
+    match &state.purged {
+        Some(purged) if index <= purged.id.index => {
+            Error::Purged { replica, index, purged: purged.id }
+        }
+        _ => Error::Unavailable { replica, index },
+    }
+}
+
+/// The highest id with at most this index and term.
+pub(crate) fn find_agreement(state: &Replica, index: u64, term: u64) -> Option<LogId> {
+    let from_entries = || {
+        let last = state.tail?.index.min(index);
+        let run = state.runs.at(last)?;
+        if run.term <= term {
+            return Some(LogId::new(run.term, last));
+        }
+        let run = state.runs.iter().take_while(|run| run.term <= term).last()?;
+        let end = state.runs.last_of_term(run.term, last)?;
+        Some(LogId::new(run.term, end))
+    };
+    let boundary = || {
+        let purged = state.purged.as_ref()?.id;
+        Some(purged).filter(|purged| purged.index <= index && purged.term <= term)
+    };
+    from_entries().or_else(boundary)
+}
+
+/// Reads entries; see [`Log::entries`].
+pub(crate) fn entries(
+    log: &Log,
+    range: &impl RangeBounds<u64>,
+    limit_bytes: u64,
+) -> Result<Vec<Entry>> {
+    let attempt = || {
+        let (engine, state) = log.store.replica(log.replica)?;
+        match resolve(log.replica, &state, range)? {
+            Some(range) => {
+                Reader::new(log.replica, &state, &range, limit_bytes).read(&*engine, range)
+            }
+            None => Ok(Vec::new()),
+        }
+    };
+    match attempt() {
+        // The engine may have been ahead of the state, in the middle of a write. With no write
+        // under way, what is wrong is wrong.
+        Err(error) if error.may_be_stale() => {
+            let _paused = log.store.pause_writes();
+            attempt()
+        }
+        answer => answer,
+    }
+}
+
+/// The indexes that a range comes to in a log as it stands, `None` for none.
+fn resolve(
+    replica: ReplicaId,
+    state: &Replica,
+    range: &impl RangeBounds<u64>,
+) -> Result<Option<RangeInclusive<u64>>> {
+    let Some(first) = bounds_first(range, state.first_index()) else {
+        return Ok(None);
+    };
+    let Some(end) = bounds_last(range) else {
+        return Ok(None);
+    };
+    if first > end {
+        return Ok(None);
+    }
+    if state.first_index().is_some_and(|start| first < start)
+        || state.purged_index().is_some_and(|purged| first <= purged)
+    {
+        return Err(absent(replica, state, first));
+    }
+    let Some(tail) = state.tail.filter(|tail| first <= tail.index) else {
+        return Ok(None);
+    };
+    Ok(Some(first..=end.min(tail.index)))
+}
+
+/// The first index of a range, `None` where it has none.
+fn bounds_first(range: &impl RangeBounds<u64>, unbounded: Option<u64>) -> Option<u64> {
+    match range.start_bound() {
+        Bound::Included(&first) => Some(first),
+        Bound::Excluded(&before) => before.checked_add(1),
+        Bound::Unbounded => unbounded,
+    }
+}
+
+/// The last index of a range, `None` where it has none.
+fn bounds_last(range: &impl RangeBounds<u64>) -> Option<u64> {
+    match range.end_bound() {
+        Bound::Included(&last) => Some(last),
+        Bound::Excluded(&behind) => behind.checked_sub(1),
+        Bound::Unbounded => Some(u64::MAX),
+    }
+}
+
+/// Takes entries from an engine's scan and checks each of them.
+struct Reader<'a> {
+    replica: ReplicaId,
+    log: LogName,
+    state: &'a Replica,
+    next: u64,
+    left_bytes: u64,
+    full: bool,
+    found: Vec<Entry>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(
+        replica: ReplicaId,
+        state: &'a Replica,
+        range: &RangeInclusive<u64>,
+        limit_bytes: u64,
+    ) -> Self {
+        Self {
+            replica,
+            log: state.log(replica),
+            state,
+            next: *range.start(),
+            left_bytes: limit_bytes,
+            full: false,
+            found: Vec::new(),
+        }
+    }
+
+    fn read(mut self, engine: &dyn KvLogDb, range: RangeInclusive<u64>) -> Result<Vec<Entry>> {
+        let end = *range.end();
+        let mut failure = None;
+        let scanned =
+            engine.scan(self.log, range, Order::Ascending, usize::MAX, &mut |index, record| {
+                match self.take(index, record) {
+                    Ok(flow) => flow,
+                    Err(error) => {
+                        failure = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            });
+        scanned.map_err(|error| self.engine_failed(error))?;
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let reached = self.found.last().is_some_and(|last| last.id.index == end);
+        if !reached && !self.full {
+            return Err(Error::corrupt(self.replica, self.next, "it is missing"));
+        }
+        Ok(self.found)
+    }
+
+    /// Damage that the engine found is damage to the entry that comes next.
+    fn engine_failed(&self, error: kvlogdb_engine_api::Error) -> Error {
+        match error {
+            kvlogdb_engine_api::Error::Corrupt { what, .. } => {
+                Error::corrupt(self.replica, self.next, what)
+            }
+            other => Error::Engine(other),
+        }
+    }
+
+    fn take(&mut self, index: u64, record: Cow<'_, [u8]>) -> Result<ControlFlow<()>> {
+        if index != self.next {
+            return Err(Error::corrupt(self.replica, self.next, "it is missing"));
+        }
+        let (header, payload) = Header::decode(self.log.at(index), &record)
+            .map_err(|error| Error::corrupt(self.replica, index, error.to_string()))?;
+        if self.state.runs.at(index).is_none_or(|run| run.term != header.term) {
+            let what = "its term is not the one in the state";
+            return Err(Error::corrupt(self.replica, index, what));
+        }
+        let payload_bytes = payload.len() as u64;
+        if payload_bytes > self.left_bytes && !self.found.is_empty() {
+            self.full = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        self.left_bytes = self.left_bytes.saturating_sub(payload_bytes);
+        let id = LogId::new(header.term, index);
+        let payload = keep_payload(record);
+        self.found.push(Entry { id, kind: header.kind, payload });
+        self.next = index.saturating_add(1);
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// The payload of a record, with one copy at the most.
+fn keep_payload(record: Cow<'_, [u8]>) -> Bytes {
+    match record {
+        Cow::Borrowed(record) => {
+            Bytes::copy_from_slice(record.get(RECORD_HEADER_BYTES..).unwrap_or_default())
+        }
+        Cow::Owned(record) => {
+            let mut record = Bytes::from(record);
+            record.split_off(RECORD_HEADER_BYTES.min(record.len()))
+        }
+    }
+}
