@@ -23,7 +23,8 @@ use crate::{Error, Result};
 ///
 /// let pieces: Vec<_> = chunk::split(b"abcdef", 3).collect();
 /// assert_eq!(pieces, [(0, &b"abc"[..]), (1, b"def"), (2, b"")]);
-/// let joined = chunk::join(b"abc", 3, |chunk| Ok(pieces.get(chunk as usize).map(|piece| piece.1)));
+/// let joined =
+///     chunk::join(b"abc", 3, |chunk| Ok(pieces.get(chunk as usize).map(|piece| piece.1)));
 /// assert_eq!(joined.unwrap().as_ref(), b"abcdef");
 /// ```
 pub fn split(value: &[u8], size: usize) -> impl Iterator<Item = (u32, &[u8])> {

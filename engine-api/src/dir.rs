@@ -65,8 +65,10 @@ impl StoreDir {
     /// # Errors
     ///
     /// [`Error::NotAStore`], [`Error::WrongEngine`], [`Error::Format`], [`Error::WrongIdentity`],
-    /// [`Error::AlreadyOpen`] and [`Error::Invalid`] before anything is written; what `create`
-    /// answers and failures of the file system, after which the call can be made again.
+    /// [`Error::AlreadyOpen`] and [`Error::Invalid`] before anything is written;
+    /// [`Error::Corrupt`] for a MANIFEST that cannot be read and for a store without its engine's
+    /// directory; what `create` answers and failures of the file system, after which the call can
+    /// be made again.
     pub fn open(
         root: &Path,
         engine: &'static str,
@@ -90,6 +92,9 @@ impl StoreDir {
         }
         let lock = lock(root, options.lock_wait)?;
         let manifest = match find(root, &wanted, identity)? {
+            Some(_) if !root.join(ENGINE).is_dir() => {
+                return Err(Error::corrupt("the store has a MANIFEST and no engine directory"));
+            }
             Some(found) => found,
             None => build(root, wanted, create)?,
         };
@@ -283,6 +288,15 @@ mod tests {
         let failed = StoreDir::open(dir.path(), "test", 1, &options(), fail);
         assert!(matches!(failed, Err(Error::Corrupt { .. })));
         open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_store_that_lost_its_engines_directory_is_not_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        fs::remove_dir_all(dir.path().join("engine")).unwrap();
+        assert!(matches!(open(dir.path()), Err(Error::Corrupt { .. })));
+        assert!(!dir.path().join("engine").exists());
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod marks;
 mod options;
 mod plan;
 mod read;
-mod record;
+pub mod record;
 mod recover;
 mod runs;
 mod sidecar;

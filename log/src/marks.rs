@@ -59,7 +59,12 @@ impl Marks {
             judge(path, reading, stored)?;
         }
         if let Reading::Mark(mark) = reading {
+            // An accepted loss is settled by a mark of its own, or it would be refused next time.
+            marks.pending = mark > marks.mark;
             marks.mark = marks.mark.max(mark);
+            if marks.mark % 2 != mark % 2 {
+                marks.skip_slot();
+            }
         }
         marks.sidecar = Some(match reading {
             Reading::Mark(_) => Sidecar::open(path).map_err(failed)?,
@@ -72,7 +77,12 @@ impl Marks {
 
     /// The mark that comes next.
     pub(crate) fn next(&self) -> u64 {
-        self.mark + 1
+        self.mark.saturating_add(1)
+    }
+
+    /// Leaves the slot that comes next alone, because it is the only one known to be intact.
+    fn skip_slot(&mut self) {
+        self.mark = self.mark.saturating_add(1);
     }
 
     /// The step that carries the next mark, where one is due for a write.
@@ -95,13 +105,15 @@ impl Marks {
     /// The batch with the mark of [`step`](Self::step) is synced: the sidecar may know. A sidecar
     /// that cannot be written covers less and harms nothing, so that is remembered and no more.
     pub(crate) fn synced(&mut self) {
-        self.mark += 1;
+        self.mark = self.next();
         self.marked_at = Instant::now();
         self.pending = false;
         if let Some(sidecar) = &mut self.sidecar
             && let Err(error) = sidecar.write(self.mark)
         {
             self.failure = Some(error);
+            self.pending = true;
+            self.skip_slot();
         }
     }
 

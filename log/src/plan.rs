@@ -167,7 +167,11 @@ impl<'b> Draft<'b> {
         if std::mem::replace(&mut self.has_log, true) {
             return Ok(());
         }
-        let next = self.state.trash.next_incarnation();
+        let mut next = self.state.trash.next_incarnation();
+        if self.before.slots.contains(&slot::STATE) {
+            // This batch removed that log, and its keys are still there while this is decided.
+            next = next.max(self.before.incarnation.checked_add(1));
+        }
         self.state.incarnation = next.ok_or_else(|| self.worn_out())?;
         let mut orphan = None;
         let log = self.state.log(self.id);
@@ -297,7 +301,13 @@ impl<'b> Draft<'b> {
             Some(last) if last.index < to.id.index && to.id.term < last.term => {
                 Err(Error::TermWentBack { replica, last, found: to.id })
             }
-            _ => Ok(to.clone()),
+            _ => match self.state.runs.iter().next() {
+                Some(run) if to.id.index < run.first && to.id.term > run.term => {
+                    let found = LogId::new(run.term, run.first);
+                    Err(Error::TermWentBack { replica, last: to.id, found })
+                }
+                _ => Ok(to.clone()),
+            },
         }
     }
 
@@ -331,10 +341,9 @@ impl<'b> Draft<'b> {
             return Ok(());
         }
         self.begin_log(ground)?;
+        let within = self.state.tail.is_none() || self.state.at(to.id.index).is_some();
         match self.agreed(to) {
-            Ok(agreed) if self.state.tail.is_none_or(|tail| agreed.id.index <= tail.index) => {
-                self.move_boundary(agreed);
-            }
+            Ok(agreed) if within => self.move_boundary(agreed),
             _ => {
                 self.drop_log()?;
                 self.state.purged = Some(to.clone());

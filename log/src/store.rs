@@ -432,7 +432,7 @@ fn load(
         held.as_ref().is_ok_and(|replica| !replica.trash.is_empty()).then_some(id)
     });
     let mut writer = Writer { batch: WriteBatch::new(), marks, littered: littered.collect() };
-    if contents.store.is_none() {
+    if contents.store.is_none() || writer.marks.is_behind() {
         // From here on an engine that opens empty is known to have lost its data.
         write_mark(&mut writer, &*engine)?;
     }

@@ -7,20 +7,39 @@ use super::{Unreadable, VERSION, checksum};
 use crate::EntryKind;
 
 /// The size of an entry record without its payload.
-pub(crate) const RECORD_HEADER_BYTES: usize = 32;
+pub const RECORD_HEADER_BYTES: usize = 32;
 
 /// What an entry's record says beside the payload.
+///
+/// # Examples
+///
+/// ```
+/// use kvlogdb_engine_api::LogName;
+/// use kvlogdb_log::EntryKind;
+/// use kvlogdb_log::record::{Header, Unreadable};
+///
+/// let kind = EntryKind::NORMAL;
+/// let header = Header { term: 3, kind, appended_at_ms: 1_700_000_000_000, log_bytes: 37 };
+/// let key = LogName::default().at(7);
+/// let record = [&header.encode(key, b"hello")[..], b"hello"].concat();
+/// assert_eq!(Header::decode(key, &record), Ok((header, &b"hello"[..])));
+/// assert_eq!(Header::decode(LogName::default().at(8), &record), Err(Unreadable::Checksum));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) term: u64,
-    pub(crate) kind: EntryKind,
-    pub(crate) appended_at_ms: u64,
-    pub(crate) log_bytes: u64,
+pub struct Header {
+    /// The entry's term.
+    pub term: u64,
+    /// What the entry is for.
+    pub kind: EntryKind,
+    /// When it was appended, in milliseconds since 1970; never before the entry before it.
+    pub appended_at_ms: u64,
+    /// The sum of the record sizes of its log up to and with this one.
+    pub log_bytes: u64,
 }
 
 impl Header {
     /// The bytes that stand before `payload` in the record under `key`.
-    pub(crate) fn encode(&self, key: LogKey, payload: &[u8]) -> [u8; RECORD_HEADER_BYTES] {
+    pub fn encode(&self, key: LogKey, payload: &[u8]) -> [u8; RECORD_HEADER_BYTES] {
         let mut bytes = [0; RECORD_HEADER_BYTES];
         bytes[4] = VERSION;
         bytes[5] = self.kind.0;
@@ -33,7 +52,12 @@ impl Header {
     }
 
     /// Reads the record under `key`: its header and its payload.
-    pub(crate) fn decode(key: LogKey, record: &[u8]) -> Result<(Self, &[u8]), Unreadable> {
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] for anything that was not written under this key by a version that this one
+    /// knows.
+    pub fn decode(key: LogKey, record: &[u8]) -> Result<(Self, &[u8]), Unreadable> {
         let (bytes, payload) =
             record.split_first_chunk::<RECORD_HEADER_BYTES>().ok_or(Unreadable::Short)?;
         let crc = checksum(&key.encode(), &[&bytes[4..], payload]);

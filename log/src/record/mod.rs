@@ -45,7 +45,7 @@ mod meta;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use entry::{Header, RECORD_HEADER_BYTES};
+pub use entry::{Header, RECORD_HEADER_BYTES};
 pub(crate) use meta::{
     StateRecord, StoreRecord, body, decode_snapshot_id, from_body, header, slot, to_body,
 };
@@ -57,13 +57,18 @@ const VERSION: u8 = 1;
 
 /// What makes a record unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
+#[non_exhaustive]
+pub enum Unreadable {
+    /// It is shorter than its header.
     #[error("the record is cut short")]
     Short,
+    /// Its bytes, or the key that it stands under, are not what was written.
     #[error("the checksum does not match")]
     Checksum,
+    /// It is intact, and of a format that this version does not know.
     #[error("the record has an unknown version or unknown flags")]
     Version,
+    /// It is intact, and its body is not what its slot holds.
     #[error("the record's body cannot be decoded")]
     Body,
 }

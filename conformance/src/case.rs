@@ -1,0 +1,163 @@
+//! One claim about an engine.
+
+use std::any::Any;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::Subject;
+use crate::env::{Env, Store};
+use crate::failure::{Checked, Context};
+
+/// A case that takes longer hangs, and hanging is a failure. The whole suite takes seconds.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// One claim that every engine must keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    name: &'static str,
+    traps: &'static [u8],
+    body: Body,
+}
+
+/// How a case is run, and what is checked around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Body {
+    /// On an open store with a model beside it. After the case the two are compared, the store is
+    /// closed and opened, and they are compared again.
+    Store(fn(&mut Store) -> Checked),
+    /// On a directory: the case opens and closes the store itself.
+    Dir(fn(&Env) -> Checked),
+    /// As `Dir`, for cases that look at the store's files.
+    Files(fn(&Env) -> Checked),
+}
+
+impl Case {
+    pub(crate) const fn new(name: &'static str, traps: &'static [u8], body: Body) -> Self {
+        Self { name, traps, body }
+    }
+
+    /// `layer::claim`, the same on every engine.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The numbers of the known ways to lose data that this case guards against, as the README
+    /// lists them.
+    pub fn traps(&self) -> &'static [u8] {
+        self.traps
+    }
+
+    /// Why the case cannot be run on this engine, `None` where it can.
+    pub fn obstacle(&self, subject: &Subject) -> Option<&'static str> {
+        match self.body {
+            Body::Files(_) => subject.lacks_files(),
+            Body::Store(_) | Body::Dir(_) => None,
+        }
+    }
+
+    /// Runs the case in a fresh directory.
+    ///
+    /// # Errors
+    ///
+    /// What differed from the contract; a panic, a hang and a case that cannot be run on this
+    /// engine are errors too. A case that hangs keeps its thread and its directory.
+    pub fn run(&self, subject: &Subject) -> Result<(), String> {
+        self.run_within(DEADLINE, subject)
+    }
+
+    fn run_within(&self, deadline: Duration, subject: &Subject) -> Result<(), String> {
+        if let Some(reason) = self.obstacle(subject) {
+            return Err(format!("the case cannot be run: {reason}"));
+        }
+        let (body, subject) = (self.body, subject.clone());
+        let (done, result) = mpsc::channel();
+        let worker = thread::Builder::new()
+            .name(self.name.to_owned())
+            .spawn(move || done.send(body.run(&subject)))
+            .map_err(|error| format!("no thread for the case: {error}"))?;
+        match result.recv_timeout(deadline) {
+            Ok(result) => result.map_err(|failure| failure.to_string()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("still running after {} s", deadline.as_secs()))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(match worker.join() {
+                Err(panic) => format!("panicked: {}", message(&*panic)),
+                Ok(_) => "ended without a result".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Body {
+    fn run(self, subject: &Subject) -> Checked {
+        let env = Env::new(subject.clone())?;
+        match self {
+            Self::Dir(case) | Self::Files(case) => case(&env),
+            Self::Store(case) => {
+                let mut store = Store::open(&env)?;
+                case(&mut store)?;
+                store.check().during("comparing with the model")?;
+                store.reopen()?;
+                store.check().during("comparing with the model after reopen")?;
+                store.close()
+            }
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("something that is not text")
+}
+
+#[cfg(test)]
+mod tests {
+    use kvlogdb_engine_api::MemoryEngine;
+
+    use super::*;
+
+    /// Runs a case on an engine that forgets everything when it is closed.
+    fn run_body(body: Body) -> Result<(), String> {
+        let subject = Subject::new("forgetful", |_| Ok(MemoryEngine::new()));
+        let case = Case::new("engine::test", &[], body);
+        case.run_within(Duration::from_secs(1), &subject)
+    }
+
+    fn run(case: fn(&Env) -> Checked) -> Result<(), String> {
+        run_body(Body::Dir(case))
+    }
+
+    #[test]
+    fn what_a_case_wrote_is_compared_after_reopen_without_its_asking() {
+        assert_eq!(run_body(Body::Store(|_| Ok(()))), Ok(()));
+        let put = |store: &mut Store| {
+            let key = kvlogdb_engine_api::MetaKey::store(256);
+            store.synced(|batch| batch.put_meta(key, &[b"forgotten"]))
+        };
+        let failure = run_body(Body::Store(put)).unwrap_err();
+        assert!(failure.starts_with("comparing with the model after reopen"), "{failure}");
+    }
+
+    #[test]
+    fn what_a_case_answers_is_its_result() {
+        assert_eq!(run(|_| Ok(())), Ok(()));
+        assert_eq!(run(|_| Err("differs".into())), Err("differs".to_owned()));
+    }
+
+    #[test]
+    fn a_case_that_hangs_fails() {
+        let hang = |_: &Env| {
+            thread::sleep(Duration::from_secs(20));
+            Ok(())
+        };
+        assert_eq!(run(hang), Err("still running after 1 s".to_owned()));
+    }
+
+    #[test]
+    fn a_case_that_panics_fails() {
+        assert_eq!(run(|_| panic!("at {}", 1)), Err("panicked: at 1".to_owned()));
+        assert_eq!(run(|_| panic!("at once")), Err("panicked: at once".to_owned()));
+    }
+}
