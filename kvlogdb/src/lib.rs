@@ -64,3 +64,8 @@ use std::path::Path;
 pub fn open(dir: impl AsRef<Path>) -> Result<LogStore> {
     Options::new().open(dir)
 }
+
+/// The README's example is compiled and run with the documentation's own.
+#[cfg(all(doctest, feature = "redb"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
