@@ -208,9 +208,8 @@ fn check_replica(
             }
         }
         Ok(replica) => {
-            if let Some(commit) = replica.commit() {
-                let what = format!("the commit index is {commit} and there is no log");
-                report.add(ProblemKind::Commit, Some(id), None, what);
+            if replica.exists() {
+                report.add(ProblemKind::Metadata, Some(id), None, "its state record is missing");
             }
         }
     }

@@ -144,3 +144,28 @@ pub(crate) fn store_record_step(mark: u64) -> Step<'static> {
     let body = record::to_body(&StoreRecord { mark });
     Step::PutMeta { key: MetaKey::store(slot::STORE), body, data: &[] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sidecar_that_fails_is_told_once_and_keeps_its_intact_slot() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("SEQ");
+        let options = LogOptions { sidecar: Some(path.clone()), ..LogOptions::default() };
+        let mut marks = Marks::open(&options, None).unwrap();
+        marks.synced();
+        assert!(marks.take_failure().is_none() && !marks.is_behind());
+        let before = std::fs::read(&path).unwrap();
+        marks.sidecar = Some(Sidecar::read_only(&path).unwrap());
+        marks.synced();
+        assert!(marks.take_failure().is_some() && marks.take_failure().is_none());
+        assert!(marks.is_behind(), "the close tries again");
+        marks.sidecar = Some(Sidecar::open(&path).unwrap());
+        marks.synced();
+        let after = std::fs::read(&path).unwrap();
+        assert_eq!(after[4096..], before[4096..], "the slot of the last mark");
+        assert_eq!(Sidecar::read(&path).unwrap(), Reading::Mark(marks.mark));
+    }
+}

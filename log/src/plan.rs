@@ -62,7 +62,11 @@ impl Ground<'_> {
             draft.apply(change, self, &mut steps)?;
         }
         let mut plan = Plan { steps, replicas: BTreeMap::new(), changes_vote: false };
-        for (replica, draft) in drafts {
+        for (replica, mut draft) in drafts {
+            if draft.state.exists() {
+                // Whatever a replica has, it has a state record: without one it is damaged.
+                draft.begin_log(self)?;
+            }
             plan.changes_vote |= draft.state.promise() != draft.before.promise();
             plan.replicas.insert(replica, draft.finish(&mut plan.steps)?);
         }

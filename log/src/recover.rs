@@ -106,10 +106,13 @@ pub(crate) fn complete(
 
 fn read_tail(engine: &dyn KvLogDb, id: ReplicaId, replica: &mut Replica) -> Result<()> {
     let damaged = |what: String| Err(Error::Damaged { replica: id, what });
-    let has_log = replica.slots.contains(&slot::STATE);
-    if !has_log {
-        // The log that would begin next must not have an entry.
-        replica.incarnation = replica.trash.next_incarnation().unwrap_or(u32::MAX);
+    if !replica.slots.contains(&slot::STATE) {
+        // What only waits for deletion needs none.
+        return if replica.exists() {
+            damaged("its state record is missing".into())
+        } else {
+            Ok(())
+        };
     }
     let log = replica.log(id);
     let mut found = None;

@@ -72,6 +72,12 @@ impl Sidecar {
         Ok(Self { file: OpenOptions::new().write(true).open(path)? })
     }
 
+    /// One whose every write fails.
+    #[cfg(test)]
+    pub(crate) fn read_only(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)? })
+    }
+
     /// Writes `mark` over the older slot and syncs it.
     pub(crate) fn write(&mut self, mark: u64) -> io::Result<()> {
         let slot = mark % 2 * SLOT_DISTANCE as u64;

@@ -230,6 +230,9 @@ impl LogStore {
         let mut writer = self.lock_writer();
         let old = {
             let mut served = self.write_served();
+            if served.refusal.is_none() && writer.marks.is_behind() {
+                let _ = write_mark(&mut writer, &*served.engine);
+            }
             served.refusal.get_or_insert(Refusal::Closed);
             Arc::clone(&served.engine)
         };

@@ -1,0 +1,246 @@
+//! Random histories over three replicas, compared after every step with a reference.
+//!
+//! `KVLOGDB_SEED` and `KVLOGDB_STEPS` repeat a failure and make a longer run.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic fails the test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod draw;
+mod reference;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::faulty::Fault;
+use common::{Random, Rig, assert_clean, view};
+use kvlogdb_log::{Durability, Error, Log, LogBatch, LogId, LogOptions, PurgeGuard, ReplicaId};
+use reference::{Change, Reference, Refusal};
+
+const REPLICAS: [ReplicaId; 3] = [
+    ReplicaId { group: 1, node: 0 },
+    ReplicaId { group: 1, node: u64::MAX },
+    ReplicaId { group: u64::MAX, node: 0 },
+];
+
+type State = BTreeMap<ReplicaId, Reference>;
+
+/// A history under way.
+struct Run {
+    random: Random,
+    rig: Rig,
+    guarded: bool,
+    now: State,
+    /// What a power cut leaves.
+    durable: State,
+    accepted: u64,
+    refused: BTreeMap<Refusal, u64>,
+}
+
+#[test]
+fn random_histories_are_those_of_the_reference() {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = number("KVLOGDB_SEED").unwrap_or_else(|| u64::from(clock.subsec_nanos()));
+    let steps = number("KVLOGDB_STEPS").unwrap_or(20_000);
+    println!("KVLOGDB_SEED={seed} KVLOGDB_STEPS={steps}");
+    for guard in [PurgeGuard::None, PurgeGuard::Snapshot] {
+        let mut run = Run::new(seed, guard);
+        for step in 0..steps / 2 {
+            run.step();
+            if step % 64 == 0 {
+                assert_clean(run.rig.store());
+            }
+        }
+        run.end(steps);
+    }
+}
+
+/// The same seeds every time, so that a change of a rule shows at once.
+#[test]
+fn fixed_histories_are_those_of_the_reference() {
+    for seed in 0..8 {
+        let mut run = Run::new(seed, PurgeGuard::None);
+        for _ in 0..300 {
+            run.step();
+        }
+        assert_clean(run.rig.store());
+    }
+}
+
+impl Run {
+    fn new(seed: u64, guard: PurgeGuard) -> Self {
+        let mut options = LogOptions::default();
+        options.purge_guard = guard;
+        let now: State = REPLICAS.map(|replica| (replica, Reference::default())).into();
+        Self {
+            random: Random(seed),
+            rig: Rig::with(options),
+            guarded: guard == PurgeGuard::Snapshot,
+            durable: now.clone(),
+            now,
+            accepted: 0,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// Both what is accepted and what is refused must have been common.
+    fn end(&self, steps: u64) {
+        if steps >= 20_000 {
+            assert!(self.accepted > steps / 10, "only {} batches are accepted", self.accepted);
+            let expected = if self.guarded { 9 } else { 8 };
+            assert!(self.refused.len() >= expected, "{:?}", self.refused);
+        }
+        assert!(!self.refused.contains_key(&Refusal::Other));
+    }
+
+    fn step(&mut self) {
+        match self.random.below(60) {
+            0 => {
+                self.rig.reopen().unwrap();
+                self.durable = self.now.clone();
+            }
+            1 => {
+                self.rig.cut_power().unwrap();
+                self.now = self.durable.clone();
+            }
+            2 => {
+                self.rig.store().reopen().unwrap();
+                self.durable = self.now.clone();
+            }
+            3 => {
+                self.rig.store().sync().unwrap();
+                self.durable = self.now.clone();
+            }
+            4 => self.fail(),
+            _ => self.write(),
+        }
+        self.compare();
+    }
+
+    fn replica(&mut self) -> ReplicaId {
+        REPLICAS[usize::try_from(self.random.below(REPLICAS.len() as u64)).unwrap()]
+    }
+
+    /// Draws a batch: what it is, and what it makes of the reference.
+    fn draw(&mut self) -> (Vec<(ReplicaId, Change)>, Result<State, Refusal>) {
+        let count = if self.random.below(3) > 0 { 1 } else { 1 + self.random.below(6) };
+        let most = self.replica();
+        let mut next = self.now.clone();
+        let mut changes = Vec::new();
+        let mut touched = BTreeSet::new();
+        let mut outcome = Ok(());
+        for _ in 0..count {
+            let replica = if self.random.below(3) > 0 { most } else { self.replica() };
+            touched.insert(replica);
+            let state = next.get_mut(&replica).unwrap();
+            let change = draw::change(&mut self.random, state);
+            outcome = outcome.and_then(|()| state.apply(&change, self.guarded));
+            changes.push((replica, change));
+        }
+        for replica in touched {
+            outcome = outcome.and_then(|()| next.get_mut(&replica).unwrap().settle());
+        }
+        (changes, outcome.map(|()| next))
+    }
+
+    fn write(&mut self) {
+        let (changes, expected) = self.draw();
+        let synced = self.random.below(3) == 0;
+        let durability = if synced { Durability::Synced } else { Durability::Buffered };
+        let answer = self.rig.store().write(&batch(&changes), durability);
+        match (&answer, expected) {
+            (Ok(()), Ok(next)) => {
+                self.accepted += 1;
+                let promises = |state: &State| REPLICAS.map(|replica| state[&replica].promise());
+                if synced || promises(&next) != promises(&self.now) {
+                    self.durable = next.clone();
+                }
+                self.now = next;
+            }
+            (Err(error), Err(refusal)) => {
+                assert_eq!(Refusal::from(error), refusal, "{error}: {changes:#?}");
+                *self.refused.entry(refusal).or_default() += 1;
+            }
+            (answer, expected) => {
+                panic!("{answer:?} and not {:?}: {changes:#?}", expected.map(drop));
+            }
+        }
+    }
+
+    /// A write that fails, and the reopening behind it.
+    fn fail(&mut self) {
+        let (changes, expected) = self.draw();
+        let Ok(next) = expected else { return };
+        let done = self.random.below(2) == 0;
+        self.rig.faults.set(if done { Fault::WriteDone } else { Fault::WriteLost }, 0);
+        let answer = self.rig.store().write(&batch(&changes), Durability::Buffered);
+        assert!(matches!(answer, Err(Error::Engine(_))), "{answer:?}");
+        self.rig.store().reopen().unwrap();
+        if done {
+            self.now = next;
+        }
+        self.durable = self.now.clone();
+    }
+
+    fn compare(&mut self) {
+        let existing: Vec<_> =
+            REPLICAS.into_iter().filter(|replica| self.now[replica].exists()).collect();
+        assert_eq!(self.rig.store().replicas().unwrap(), existing);
+        for replica in REPLICAS {
+            let log = self.rig.store().log(replica);
+            let state = &self.now[&replica];
+            assert_eq!(view(&log), state.view(), "{replica}");
+            ask(&mut self.random, &log, state);
+        }
+    }
+}
+
+fn batch(changes: &[(ReplicaId, Change)]) -> LogBatch {
+    let mut batch = LogBatch::new();
+    for (replica, change) in changes {
+        change.add_to(&mut batch, *replica);
+    }
+    batch
+}
+
+/// Asks a log for what is derived from its entries.
+fn ask(random: &mut Random, log: &Log, state: &Reference) {
+    let ids = state.ids();
+    let index = draw::index(random, state);
+    let held = ids.iter().find(|boundary| boundary.id.index == index);
+    assert_eq!(log.id(index).ok().as_ref(), held, "{index}");
+    let term = random.below(12);
+    let entries = || state.entries.iter().map(|(_, entry)| entry);
+    let of_term = || entries().filter(|entry| entry.id.term == term).map(|entry| entry.id.index);
+    assert_eq!(log.first_index_of_term(term).unwrap(), of_term().min());
+    assert_eq!(log.last_index_of_term(term).unwrap(), of_term().max());
+    let within =
+        |boundary: &&kvlogdb_log::Boundary| boundary.id.index <= index && boundary.id.term <= term;
+    let agreed = ids.iter().rfind(within).map(|boundary| boundary.id);
+    assert_eq!(log.find_agreement(index, term).unwrap(), agreed, "{index} {term}");
+    let asked = [LogId::new(term, index), LogId::new(term + 1, index.saturating_add(1))];
+    let purged = state.purged.as_ref().map(|purged| purged.id.index);
+    let conflict = asked.into_iter().find(|id| {
+        purged.is_none_or(|purged| id.index >= purged) && ids.iter().all(|held| held.id != *id)
+    });
+    assert_eq!(log.find_conflict(&asked).unwrap(), conflict, "{asked:?}");
+    let limit = random.below(80);
+    match log.entries(index.., limit) {
+        Ok(found) => {
+            let mut left = limit;
+            let fits = |entry: &&kvlogdb_log::Entry| {
+                let len = entry.payload.len() as u64;
+                let fits = len <= left || entry.id.index == index;
+                left = left.saturating_sub(len);
+                fits
+            };
+            let from = entries().filter(|entry| entry.id.index >= index);
+            let expected: Vec<_> = from.take_while(fits).cloned().collect();
+            assert_eq!(found, expected, "{index}.. within {limit}");
+        }
+        Err(Error::Purged { .. }) => assert!(purged.is_some_and(|purged| index <= purged)),
+        Err(Error::Unavailable { .. }) => {
+            assert!(purged.is_none() && state.first().is_some_and(|first| index < first));
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
