@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::Subject;
 use crate::env::{Env, Store};
 use crate::failure::{Checked, Context};
+use crate::logs::Logs;
 
 /// A case that takes longer hangs, and hanging is a failure. The whole suite takes seconds.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -26,6 +27,9 @@ pub(crate) enum Body {
     /// On an open store with a model beside it. After the case the two are compared, the store is
     /// closed and opened, and they are compared again.
     Store(fn(&mut Store) -> Checked),
+    /// On an open store of logs. After the case the store must have no damage; it is closed and
+    /// opened, and must show what it showed before, again without damage.
+    Log(fn(&mut Logs) -> Checked),
     /// On a directory: the case opens and closes the store itself.
     Dir(fn(&Env) -> Checked),
     /// As `Dir`, for cases that look at the store's files.
@@ -52,7 +56,7 @@ impl Case {
     pub fn obstacle(&self, subject: &Subject) -> Option<&'static str> {
         match self.body {
             Body::Files(_) => subject.lacks_files(),
-            Body::Store(_) | Body::Dir(_) => None,
+            Body::Store(_) | Body::Log(_) | Body::Dir(_) => None,
         }
     }
 
@@ -102,6 +106,12 @@ impl Body {
                 store.check().during("comparing with the model after reopen")?;
                 store.close()
             }
+            Self::Log(case) => {
+                let mut logs = Logs::open(&env)?;
+                case(&mut logs)?;
+                logs.settle()?;
+                logs.close()
+            }
         }
     }
 }
@@ -114,9 +124,11 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use kvlogdb_engine_api::MemoryEngine;
+    use kvlogdb_engine_api::{Durability, KvLogDb, MemoryDisk, MemoryEngine, MetaKey, WriteBatch};
+    use kvlogdb_log::LogBatch;
 
     use super::*;
+    use crate::logs::R;
 
     /// Runs a case on an engine that forgets everything when it is closed.
     fn run_body(body: Body) -> Result<(), String> {
@@ -133,11 +145,52 @@ mod tests {
     fn what_a_case_wrote_is_compared_after_reopen_without_its_asking() {
         assert_eq!(run_body(Body::Store(|_| Ok(()))), Ok(()));
         let put = |store: &mut Store| {
-            let key = kvlogdb_engine_api::MetaKey::store(256);
+            let key = MetaKey::store(256);
             store.synced(|batch| batch.put_meta(key, &[b"forgotten"]))
         };
         let failure = run_body(Body::Store(put)).unwrap_err();
         assert!(failure.starts_with("comparing with the model after reopen"), "{failure}");
+    }
+
+    /// Runs a case of the log on an engine that forgets one slot of the user when it is opened.
+    fn run_log(body: fn(&mut Logs) -> Checked) -> Result<(), String> {
+        let disk = MemoryDisk::default();
+        let open = move |_: &std::path::Path| {
+            let engine = disk.open()?;
+            let mut batch = WriteBatch::new();
+            batch.remove_meta(MetaKey::replica(R, 256));
+            engine.write(&[&batch], Durability::Synced)?;
+            Ok(engine)
+        };
+        let case = Case::new("log::test", &[], Body::Log(body));
+        case.run_within(Duration::from_secs(1), &Subject::new("forgetful", open))
+    }
+
+    #[test]
+    fn what_a_case_of_the_log_shows_is_compared_after_reopen_without_its_asking() {
+        assert_eq!(run_log(|logs| logs.fill(R, 1, 1..=3)), Ok(()));
+        let put = |logs: &mut Logs| {
+            let mut batch = LogBatch::new();
+            batch.put_slot(R, 256, "forgotten")?.put_slot(R, 257, "kept")?;
+            logs.apply(&batch)
+        };
+        let failure = run_log(put).unwrap_err();
+        assert!(failure.starts_with("after reopen: replica 7/0"), "{failure}");
+    }
+
+    #[test]
+    fn damage_that_a_case_of_the_log_leaves_is_found_without_its_asking() {
+        let damage = |logs: &mut Logs| {
+            logs.fill(R, 1, 1..=3)?;
+            logs.edit(|engine, batch| {
+                for log in crate::model::logs(engine)? {
+                    batch.remove_entries(log, 2, 2);
+                }
+                Ok(())
+            })
+        };
+        let failure = run_log(damage).unwrap_err();
+        assert!(failure.contains("a walk through the store finds"), "{failure}");
     }
 
     #[test]

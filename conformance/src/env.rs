@@ -41,7 +41,12 @@ impl Env {
 
     /// What opens the store, for those who do so on their own.
     pub(crate) fn opener(&self) -> Opener {
-        let (subject, dir) = (self.subject.clone(), self.dir.clone());
+        self.opener_in(&self.dir)
+    }
+
+    /// What opens the store that is in another directory.
+    pub(crate) fn opener_in(&self, dir: &Path) -> Opener {
+        let (subject, dir) = (self.subject.clone(), dir.to_owned());
         Arc::new(move || subject.open(&dir))
     }
 

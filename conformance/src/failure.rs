@@ -34,6 +34,12 @@ impl From<kvlogdb_engine_api::Error> for Failure {
     }
 }
 
+impl From<kvlogdb_log::Error> for Failure {
+    fn from(error: kvlogdb_log::Error) -> Self {
+        Self(chain(&error))
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self(chain(&error))

@@ -1,37 +1,38 @@
 //! The suite that decides whether a kvlogdb engine is one.
 //!
-//! An engine joins with a test target of its own (`harness = false`) that is one call of [`run`]:
+//! An engine joins with a test target of its own (`harness = false`) of which the `main` is one
+//! call of [`run`]. Every case is then a test with the same name on every engine, `layer::claim`,
+//! and the usual arguments of a test program choose among them. A case can also be run by itself:
 //!
-//! ```no_run
+//! ```
+//! use kvlogdb_conformance::{Subject, cases};
 //! use kvlogdb_engine_api::MemoryDisk;
 //!
-//! fn main() -> std::process::ExitCode {
-//!     let disk = MemoryDisk::default();
-//!     kvlogdb_conformance::run("one disk for all", move |_dir| disk.open())
-//! }
+//! let disk = MemoryDisk::default();
+//! let subject = Subject::new("memory", move |_dir| disk.open());
+//! let case = cases().iter().find(|case| case.name() == "log::a_truncated_tail_stays_gone");
+//! assert_eq!(case.map(|case| case.run(&subject)), Some(Ok(())));
 //! ```
 //!
-//! Every case is a test of its own with the same name on every engine, `layer::claim`. The usual
-//! arguments of a test program choose among them. Most cases write through a model of the store;
-//! after the case, everything that the engine answers is compared with the model, the store is
-//! closed and opened, and everything is compared again.
+//! Most cases of the layer `engine` write through a model of the store. After the case, everything
+//! that the engine answers is compared with the model, the store is closed and opened, and
+//! everything is compared again. Cases of the layer `log` work on the log over the engine; after
+//! each, the store is walked for damage, and its logs must be the same after a reopen.
 
 mod case;
 mod cases;
 mod env;
 mod failure;
+mod logs;
 mod model;
 mod random;
+mod recorder;
 mod subject;
+mod view;
 
 pub use case::Case;
 pub use cases::cases;
 pub use subject::Subject;
-
-/// The README's example, compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,5 +1,10 @@
 //! Numbers that look random and come back with their seed.
 
+use std::env;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::failure::{Checked, Context};
+
 /// A generator of 64-bit numbers (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub(crate) struct Random {
@@ -29,6 +34,23 @@ impl Random {
         let at = self.below(items.len() as u64);
         items.iter().zip(0..).find(|item| item.1 == at).expect("an item").0
     }
+}
+
+/// The variable of the environment that chooses the seed.
+const SEED: &str = "KVLOGDB_SEED";
+
+/// Runs a number of random steps. A failure says which seed brings the same ones again.
+pub(crate) fn repeat(steps: u32, mut step: impl FnMut(&mut Random) -> Checked) -> Checked {
+    let seed = match env::var(SEED) {
+        Ok(text) => text.parse().map_err(|_| format!("{SEED} is \"{text}\", wanted a number"))?,
+        Err(_) => RandomState::new().hash_one(0),
+    };
+    let mut random = Random::new(seed);
+    for number in 1..=steps {
+        step(&mut random)
+            .during(format_args!("step {number} of seed {seed} ({SEED}={seed} repeats it)"))?;
+    }
+    Ok(())
 }
 
 /// `len` bytes that depend on the seed and do not repeat, so that a piece in the wrong place shows.

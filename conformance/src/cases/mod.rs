@@ -1,6 +1,9 @@
 //! All cases, each listed once.
 
 mod engine;
+mod log;
+#[cfg(test)]
+mod traps;
 
 use crate::Case;
 use crate::case::Body;
@@ -133,6 +136,139 @@ list! {
     engine::differential as Store {
         random_operations_match_the_model [],
     }
+    log::appending as Log {
+        a_log_begins_at_any_index [27],
+        the_entry_at_index_zero_is_like_any_other [27],
+        an_append_is_read_back_at_once [37],
+        the_last_index_is_counted_once [6],
+        a_gap_is_refused_and_changes_nothing [40],
+        a_term_that_goes_back_is_refused [41],
+        a_log_at_the_largest_index_is_full [25 40],
+        entries_keep_their_kind [],
+        an_empty_entry_is_not_a_missing_one [38],
+        payloads_of_every_size_come_back [38 39],
+        what_is_too_large_is_refused_and_the_log_goes_on [39],
+    }
+    log::truncation as Log {
+        a_truncated_tail_stays_gone [1],
+        cutting_thousands_of_entries_leaves_no_hole [2],
+        replacing_a_tail_is_one_write_that_keeps_the_prefix [3],
+        cutting_behind_the_end_changes_nothing [18],
+        a_log_can_be_cut_down_to_nothing [1 6],
+        committed_and_purged_entries_are_not_cut_off [23],
+        leaders_come_back_with_their_terms [],
+    }
+    log::purging as Log {
+        an_emptied_log_is_not_a_new_one [17],
+        a_purge_is_defined_at_every_position [18],
+        the_term_before_the_first_entry_stays_known [19],
+        a_purged_index_is_named_as_purged [36],
+        appends_go_on_behind_purges [],
+        many_small_purges_leave_the_rest [24],
+        purged_entries_leave_the_engine [48],
+        a_guarded_purge_stops_at_the_snapshot [22],
+    }
+    log::installing as Log {
+        a_snapshot_goes_into_a_log_of_any_length [20],
+        an_old_snapshot_keeps_the_newer_entries [21],
+        an_install_raises_the_commit_index [11],
+        an_install_is_one_step_with_what_describes_it [],
+        what_an_install_dropped_stays_gone [1 20],
+        a_reset_empties_the_log_and_keeps_the_promises [50],
+        many_resets_show_the_last_life_only [28 50],
+    }
+    log::lives as Log {
+        a_removed_replica_shows_nothing [26 28],
+        a_replica_made_again_shows_nothing_of_its_past [28],
+        a_replica_is_removed_and_made_again_in_one_batch [28],
+        a_long_past_does_not_show_behind_a_short_present [28],
+    }
+    log::edges as Log {
+        the_largest_index_is_read_like_any_other [25],
+        purging_at_the_edges_leaves_the_neighbours [25 26],
+        purging_the_largest_index_leaves_the_neighbours [17 25 26],
+        truncating_at_the_edges_leaves_the_neighbours [25 26],
+        replacing_at_the_edges_leaves_the_neighbours [25 26],
+        installing_at_the_edges_leaves_the_neighbours [20 25 26],
+        resetting_at_the_edges_leaves_the_neighbours [25 26 50],
+        removing_at_the_edges_leaves_the_neighbours [25 26],
+    }
+    log::batches as Log {
+        one_batch_covers_entries_and_metadata_of_many_replicas [11],
+        a_batch_with_one_refused_part_does_nothing [11 40],
+        changes_of_a_batch_apply_in_order [],
+        an_empty_batch_changes_nothing [],
+        the_commit_index_never_passes_the_end [11],
+    }
+    log::metadata as Log {
+        the_hard_state_comes_back [9],
+        a_promise_is_not_taken_back [23 41],
+        a_vote_is_synced_whatever_was_asked [8 9 10],
+        durability_reaches_the_engine_as_it_was_asked [],
+        snapshot_membership_and_applied_come_back [],
+        slots_of_the_caller_come_back [],
+        metadata_never_shows_in_a_log [27],
+    }
+    log::reads as Log {
+        ranges_of_every_kind_are_read [],
+        a_read_over_every_index_finds_the_few [33],
+        a_byte_limit_is_kept_and_one_entry_always_comes [34],
+        a_long_log_is_read_by_pages [34],
+        conflict_and_agreement_are_found [19],
+        a_log_that_was_never_written_is_empty [],
+    }
+    log::opening as Log {
+        reopening_says_what_became_of_each_log [],
+        twenty_reopens_of_the_logs_change_nothing [],
+        reclaiming_changes_no_log [],
+    }
+    log::opening as Dir {
+        a_closed_store_of_logs_answers_closed [],
+        a_second_store_of_logs_is_refused [32],
+    }
+    log::threads as Log {
+        eight_threads_keep_eight_logs [],
+        readers_under_purge_get_the_entry_or_are_told [36],
+        readers_under_replacement_see_one_tail [36],
+    }
+    log::volume as Log {
+        a_thousand_replicas_are_made_by_one_batch [30],
+        a_log_of_thousands_of_terms_keeps_them [],
+    }
+    log::volume as Dir {
+        replicas_cost_no_file_and_no_thread [30],
+    }
+    log::differential as Log {
+        random_batches_come_to_the_same_as_on_the_reference [],
+    }
+    log::copies as Files {
+        synced_changes_of_a_log_are_in_the_files [2 3 7],
+        a_vote_takes_earlier_writes_into_the_files [8 9 10],
+        a_copy_of_a_closed_store_is_a_store [],
+    }
+    log::damage as Dir {
+        a_hole_is_an_error_and_not_the_end [35 45],
+        flipped_bits_are_reported_where_they_are [43 44],
+        records_under_another_key_are_reported [44],
+        an_intact_record_of_another_term_is_reported [41 44],
+        records_of_another_length_are_reported [38 43],
+        a_damaged_last_entry_refuses_its_replica [42 43],
+        a_log_that_lost_its_entries_is_refused [17 35],
+        a_log_that_lost_its_last_term_is_refused [35 45],
+        a_commit_index_ahead_of_the_log_refuses_its_replica [11],
+        damaged_metadata_refuses_its_replica [9 43],
+        entries_without_their_state_refuse_their_replica [11 17],
+        entries_that_belong_to_nothing_are_named [28 45],
+    }
+    log::lost as Dir {
+        an_emptied_engine_is_not_taken_for_a_new_one [17],
+        a_vote_moves_the_sidecar_on [9 10],
+        the_walk_names_an_engine_behind_its_sidecar [7],
+        a_missing_or_damaged_sidecar_is_refused [31],
+    }
+    log::lost as Files {
+        an_engine_put_back_to_an_older_copy_is_refused [7 8],
+    }
 }
 
 /// All cases of the suite, in the order in which they are listed in the README.
@@ -153,6 +289,8 @@ mod tests {
         assert_eq!(names.len(), cases().len());
     }
 
+    const README: &str = include_str!("../../README.md");
+
     #[test]
     fn the_readme_lists_every_case_with_its_traps() {
         let mut table = String::from("| Case | Traps |\n|---|---|\n");
@@ -160,15 +298,35 @@ mod tests {
             let traps: Vec<_> = case.traps().iter().map(ToString::to_string).collect();
             writeln!(table, "| `{}` | {} |", case.name(), traps.join(", ")).unwrap();
         }
-        let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table), "the README's list should be:\n{table}");
+        assert!(README.contains(&table), "the README's list of cases should be:\n{table}");
+    }
+
+    /// How many cases of a layer guard against a trap.
+    fn guards(layer: &str, trap: u8) -> usize {
+        let of_layer = cases().iter().filter(|case| case.name().starts_with(layer));
+        of_layer.filter(|case| case.traps().contains(&trap)).count()
     }
 
     #[test]
-    fn the_readme_explains_every_trap_that_a_case_names() {
-        let readme = include_str!("../../README.md");
-        for trap in cases().iter().flat_map(Case::traps) {
-            assert!(readme.contains(&format!("\n| {trap} | ")), "trap {trap}");
+    fn the_readme_lists_every_trap_with_the_number_of_its_cases() {
+        let mut table =
+            String::from("| No. | What went wrong | `engine` | `log` |\n|---|---|---|---|\n");
+        for &(trap, what) in traps::TRAPS {
+            let (engine, log) = (guards("engine::", trap), guards("log::", trap));
+            writeln!(table, "| {trap} | {what} | {engine} | {log} |").unwrap();
         }
+        assert!(README.contains(&table), "the README's list of traps should be:\n{table}");
+    }
+
+    #[test]
+    fn the_readme_shows_the_example_that_is_compiled() {
+        assert!(README.contains(include_str!("../../examples/join.rs")));
+    }
+
+    #[test]
+    fn every_trap_that_is_named_is_explained_and_no_other() {
+        let named: BTreeSet<_> = cases().iter().flat_map(Case::traps).copied().collect();
+        let explained: Vec<_> = traps::TRAPS.iter().map(|trap| trap.0).collect();
+        assert_eq!(Vec::from_iter(named), explained);
     }
 }

@@ -82,6 +82,10 @@ pub(crate) enum Lie {
     TwoHandles,
     StoreIsHeldUntilDropped,
     Panics,
+    // Volume, which only the log brings.
+    ForgetsMetadataAfterAThousand,
+    TakesFourThousandOperations,
+    RemovesFifteenThousandEntries,
 }
 
 /// An engine that tells one lie.
@@ -245,6 +249,9 @@ impl KvLogDb for Liar {
         })?;
         if self.lie == Lie::MetadataComesBackwards {
             all.reverse();
+        }
+        if self.lie == Lie::ForgetsMetadataAfterAThousand {
+            all.truncate(1000);
         }
         let _ = all.into_iter().try_for_each(|(key, value)| visitor(key, Cow::Owned(value)));
         Ok(())

@@ -41,6 +41,7 @@ pub(crate) fn twist(
             let last = operations().count().saturating_sub(1);
             told = vec![of(operations().take(last))?];
         }
+        Lie::TakesFourThousandOperations => told = vec![of(operations().take(4000))?],
         Lie::RemovalsComeBack => remember(honest, operations(), removed)?,
         _ => {
             told = Vec::new();
@@ -198,6 +199,7 @@ fn remove(
         Lie::RemovingAbsentFails if last_value.is_none() => {
             return Err(Error::Invalid { what: "nothing to remove".into() });
         }
+        Lie::RemovesFifteenThousandEntries => (first, nth(honest, log, first, 15_000)?.min(last)),
         Lie::RemovesAThousandIndexes => (first, last.min(first.saturating_add(999))),
         Lie::MirrorsEmptyRemovals => (first.min(last), first.max(last)),
         Lie::RemovalEndIsExclusive if last == 0 => return Ok(()),
@@ -213,6 +215,20 @@ fn remove(
     };
     batch.remove_entries(log, first, last);
     Ok(())
+}
+
+/// The index of an entry so many behind `first`; the largest index where there are fewer.
+fn nth(honest: &MemoryEngine, log: LogName, first: u64, count: u64) -> Result<u64> {
+    let (mut seen, mut found) = (0, u64::MAX);
+    honest.scan(log, first..=u64::MAX, Order::Ascending, usize::MAX, &mut |index, _| {
+        seen += 1;
+        if seen < count {
+            return ControlFlow::Continue(());
+        }
+        found = index;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 fn remove_log(lie: Lie, batch: &mut WriteBatch, log: LogName) {

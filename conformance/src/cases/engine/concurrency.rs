@@ -31,7 +31,7 @@ impl Drop for EndsReaders<'_> {
 
 /// Runs `write` beside three readers that repeat `read` until it is done, and hands every failure
 /// on. `read` gets its number and what had been written when it began.
-pub(super) fn beside_readers(
+pub(in crate::cases) fn beside_readers(
     write: impl FnOnce(&AtomicU64) -> Checked,
     read: impl Fn(usize, &AtomicU64) -> Checked + Sync,
 ) -> Checked {

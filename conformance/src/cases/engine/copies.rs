@@ -105,7 +105,7 @@ fn with_copy(env: &Env, name: &str, check: impl FnOnce(&dyn KvLogDb) -> Checked)
 
 /// Copies the files once no thread of the engine's has changed them meanwhile: a copy takes time,
 /// and a kill does not.
-fn copy_quiet_files(from: &Path, to: &Path) -> Checked {
+pub(in crate::cases) fn copy_quiet_files(from: &Path, to: &Path) -> Checked {
     for _ in 0..50 {
         if copy_files(from, to)? {
             return Ok(());
@@ -144,7 +144,7 @@ fn stamps(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
     Ok(found)
 }
 
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(in crate::cases) fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

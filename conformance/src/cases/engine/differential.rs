@@ -1,18 +1,15 @@
 //! Random operations against the model.
 
-use std::env;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::RangeInclusive;
 
 use kvlogdb_engine_api::{Durability, LogName, MetaKey, Order, ReplicaId, Result, WriteBatch};
 
 use super::log;
 use crate::env::Store;
-use crate::failure::{Checked, Context};
+use crate::failure::Checked;
 use crate::model::{same, scan};
-use crate::random::{Random, value};
+use crate::random::{Random, repeat, value};
 
-const SEED: &str = "KVLOGDB_SEED";
 const STEPS: u32 = 200;
 const LOGS: [LogName; 6] = [
     log(0, 0, 0),
@@ -28,16 +25,7 @@ const LENS: [usize; 10] = [0, 1, 7, 30, 30, 100, 1000, 4096, 20_000, 130_000];
 /// Random batches, several a write, in both durabilities, with removals between any bounds,
 /// random scans, reopens and upkeep: after each step everything is as the model says.
 pub(in crate::cases) fn random_operations_match_the_model(store: &mut Store) -> Checked {
-    let seed = match env::var(SEED) {
-        Ok(text) => text.parse().map_err(|_| format!("{SEED} is \"{text}\", wanted a number"))?,
-        Err(_) => RandomState::new().hash_one(0),
-    };
-    let mut random = Random::new(seed);
-    for number in 1..=STEPS {
-        step(store, &mut random)
-            .during(format_args!("step {number} of seed {seed} ({SEED}={seed} repeats it)"))?;
-    }
-    Ok(())
+    repeat(STEPS, |random| step(store, random))
 }
 
 fn step(store: &mut Store, random: &mut Random) -> Checked {

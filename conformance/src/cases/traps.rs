@@ -1,0 +1,57 @@
+//! How logs on other stores have lost data, in the order of their numbers.
+
+/// The number that cases name, and what went wrong.
+pub(super) const TRAPS: &[(u8, &str)] = &[
+    (1, "entries that had been cut off came back when the store was opened again"),
+    (2, "a tail was cut off in part and left a hole; here without a crash in the middle"),
+    (
+        3,
+        "a tail was cut off in one write and its successor appended in the next; here one write is \
+         asked for, a crash inside it is not tried",
+    ),
+    (6, "the last index was kept in two places, and they differed after a truncation"),
+    (7, "a write was reported durable before it was"),
+    (8, "the engine's default for a write was not durable, and nobody asked for more"),
+    (9, "term and vote were stored apart, or not at all"),
+    (10, "a later write was durable and an earlier one was not"),
+    (11, "one record of a change was stored and its companion was not, a commit index above all"),
+    (12, "a crash while the store was being made left something that could not be opened"),
+    (14, "an earlier write was missing after reopen and a later one was there"),
+    (17, "an emptied store, or an emptied log, was taken for a new one"),
+    (18, "removing what is not there, or the same twice, stopped the node"),
+    (19, "the term before the first entry was forgotten, so that nothing could be matched with it"),
+    (
+        20,
+        "a snapshot was installed over a shorter, longer or different log, and parts of it stayed",
+    ),
+    (21, "an old snapshot that came late wiped the newer entries"),
+    (22, "entries were purged that no snapshot covered yet"),
+    (23, "committed entries were cut off, or the commit index went back"),
+    (
+        24,
+        "a prefix removed piece by piece was walked from the start each time; here only its \
+         contents are checked, not its cost",
+    ),
+    (25, "the largest index or group could not be removed or read, because an end was exclusive"),
+    (26, "an operation on one group touched its neighbour"),
+    (27, "metadata lay in the range of the entries, or index 0 was special"),
+    (28, "a group that was removed and made again showed entries of its past"),
+    (30, "groups that each cost a file, a thread or a table"),
+    (31, "a store of another engine or layout, or a foreign directory, was opened and written to"),
+    (32, "two handles had one store open"),
+    (33, "a read or removal over all indexes walked or allocated the range"),
+    (34, "a read without a limit ran out of memory, or one with a limit gave nothing"),
+    (35, "a reader took missing entries for the end of the log"),
+    (36, "a read beside a removal or a rewrite saw neither the old state nor the new"),
+    (37, "an entry that was written could not be read before it was durable"),
+    (38, "an empty value was taken for a missing one"),
+    (39, "large values were lost, cut, or brought the store down"),
+    (40, "an append that left a gap was taken, or stopped the node, or was done in part"),
+    (41, "a term went back inside the log, or a vote was changed"),
+    (42, "a damaged end of the log was cut off in silence; here at the level of one record"),
+    (43, "damage was passed over instead of reported; here that of the MANIFEST and of records"),
+    (44, "a value under the wrong key was served"),
+    (45, "recovery reported the highest index it saw, not the last one without a hole before it"),
+    (48, "what was removed was never given back; here the entries are counted, not the disk"),
+    (50, "a reset left entries of before, or forgot what the node had promised"),
+];
