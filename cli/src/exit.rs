@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use kvlogdb::EngineError;
@@ -37,6 +39,33 @@ impl Failure {
         Self { exit: Exit::BadInput, message: message.into() }
     }
 
+    pub(crate) fn damage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Damage, message: message.into() }
+    }
+
+    pub(crate) fn in_use(message: impl Into<String>) -> Self {
+        Self { exit: Exit::NotOpenable, message: message.into() }
+    }
+
+    /// A file system that refuses.
+    pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let message = format!("cannot {doing} {}: {error}", path.display());
+        Self { exit: Exit::NotOpenable, message }
+    }
+
+    /// An output that cannot be written. One that nobody reads any more is no failure.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { exit: Exit::Fine, message: String::new() };
+        }
+        Self { exit: Exit::NotOpenable, message: format!("cannot write the output: {error}") }
+    }
+
+    /// An engine that could not be used; `doing` says what for.
+    pub(crate) fn engine(doing: &str, error: EngineError) -> Self {
+        Self::store(doing, &error.into())
+    }
+
     /// A store that could not be used; `doing` says what for.
     pub(crate) fn store(doing: &str, error: &kvlogdb::Error) -> Self {
         Self { exit: exit_of(error), message: format!("{doing}: {}", with_causes(error)) }
@@ -58,6 +87,7 @@ fn exit_of(error: &kvlogdb::Error) -> Exit {
         | kvlogdb::Error::Engine(EngineError::Corrupt { .. } | EngineError::TornTail { .. }) => {
             Exit::Damage
         }
+        kvlogdb::Error::Purged { .. } | kvlogdb::Error::Unavailable { .. } => Exit::BadInput,
         _ => Exit::NotOpenable,
     }
 }

@@ -29,12 +29,24 @@ pub struct StoreOptions {
     /// How long to wait for another handle to let go: a dying process may hold a store for a
     /// moment. One second unless set.
     pub lock_wait: Duration,
+    /// What to do where there is no store yet.
+    pub creation: Creation,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { identity: None, lock_wait: Duration::from_secs(1) }
+        Self { identity: None, lock_wait: Duration::from_secs(1), creation: Creation::default() }
     }
+}
+
+/// What opening does where there is no store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Creation {
+    /// Make one.
+    #[default]
+    IfMissing,
+    /// Answer [`Error::NotAStore`], and write nothing.
+    Never,
 }
 
 /// A store's directory, locked for as long as this value lives.
@@ -68,7 +80,8 @@ impl StoreDir {
     /// [`Error::AlreadyOpen`] and [`Error::Invalid`] before anything is written;
     /// [`Error::Corrupt`] for a MANIFEST that cannot be read and for a store without its engine's
     /// directory; what `create` answers and failures of the file system, after which the call can
-    /// be made again.
+    /// be made again. [`Error::NotAStore`] is also the answer of [`Creation::Never`] where there is
+    /// no store.
     pub fn open(
         root: &Path,
         engine: &'static str,
@@ -87,6 +100,7 @@ impl StoreDir {
             identity: identity.unwrap_or_default().to_vec(),
         };
         if find(root, &wanted, identity)?.is_none() {
+            allow_creation(root, options.creation)?;
             durable::create_dir_durably(root)
                 .map_err(|error| Error::io("create the store's directory", error))?;
         }
@@ -96,7 +110,10 @@ impl StoreDir {
                 return Err(Error::corrupt("the store has a MANIFEST and no engine directory"));
             }
             Some(found) => found,
-            None => build(root, wanted, create)?,
+            None => {
+                allow_creation(root, options.creation)?;
+                build(root, wanted, create)?
+            }
         };
         Ok(Self { root: root.to_owned(), manifest, _lock: lock })
     }
@@ -165,6 +182,14 @@ fn refuse_foreign(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn allow_creation(root: &Path, creation: Creation) -> Result<()> {
+    if creation == Creation::IfMissing {
+        return Ok(());
+    }
+    let reason = if root.is_dir() { "it has no MANIFEST" } else { "there is no such directory" };
+    Err(Error::NotAStore { dir: root.to_owned(), reason: reason.to_owned() })
 }
 
 fn lock(root: &Path, wait: Duration) -> Result<File> {
@@ -313,6 +338,27 @@ mod tests {
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(matches!(open(file.path()), Err(Error::NotAStore { .. })));
+    }
+
+    #[test]
+    fn creation_that_is_not_wanted_leaves_no_trace() {
+        let never = StoreOptions { creation: Creation::Never, ..options() };
+        let try_open = |root: &Path| StoreDir::open(root, "test", 1, &never, |_| Ok(()));
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        assert!(matches!(try_open(&missing), Err(Error::NotAStore { .. })));
+        assert!(!missing.exists());
+        let half = dir.path().join("half");
+        fs::create_dir_all(half.join("engine.tmp")).unwrap();
+        for root in [&half, dir.path()] {
+            let before = contents(root);
+            assert!(matches!(try_open(root), Err(Error::NotAStore { .. })));
+            assert_eq!(contents(root), before);
+            assert!(!root.join(LOCK).exists());
+        }
+        let made = dir.path().join("made");
+        drop(open(&made).unwrap());
+        try_open(&made).unwrap();
     }
 
     #[test]

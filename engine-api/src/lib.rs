@@ -17,7 +17,7 @@ mod memory;
 mod poison;
 
 pub use batch::{Operation, WriteBatch};
-pub use dir::{StoreDir, StoreOptions};
+pub use dir::{Creation, StoreDir, StoreOptions};
 pub use engine::{
     BufferedIn, Durability, EngineInfo, EntryVisitor, KvLogDb, LogVisitor, MetaVisitor, Order,
     RangeRemoval, Reclaim,

@@ -31,6 +31,17 @@ pub enum EngineKind {
     Sled,
 }
 
+/// What opening a store does to the files of its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Opening {
+    /// Every open writes, and so does the close after it.
+    Writes,
+    /// An open finishes what the last handle left to do and writes where that asks for it. The
+    /// next one, with nothing written in between, changes no file.
+    Finishes,
+}
+
 impl EngineKind {
     /// Every engine that kvlogdb knows.
     pub const ALL: [Self; 3] = [Self::Redb, Self::Fjall, Self::Sled];
@@ -55,6 +66,15 @@ impl EngineKind {
             Self::Redb => "redb",
             Self::Fjall => "fjall",
             Self::Sled => "sled",
+        }
+    }
+
+    /// What opening a store of this engine does to its files. What the store holds stays the same
+    /// whatever is done to them.
+    pub fn opening(self) -> Opening {
+        match self {
+            Self::Redb => Opening::Writes,
+            Self::Fjall | Self::Sled => Opening::Finishes,
         }
     }
 

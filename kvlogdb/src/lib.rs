@@ -30,15 +30,17 @@
 //! # }
 //! ```
 
+mod draft;
 mod engines;
 mod options;
 
-pub use engines::EngineKind;
-pub use options::Options;
+pub use draft::Draft;
+pub use engines::{EngineKind, Opening};
+pub use options::{Options, sidecar_path};
 
 pub use kvlogdb_engine_api::{
-    BufferedIn, EngineInfo, Error as EngineError, MAX_IDENTITY_BYTES, Manifest, RangeRemoval,
-    Reclaim,
+    BufferedIn, Creation, EngineInfo, Error as EngineError, KvLogDb, MAX_IDENTITY_BYTES, Manifest,
+    RangeRemoval, Reclaim,
 };
 #[cfg(feature = "fjall")]
 pub use kvlogdb_engine_fjall::{FjallOptions, TornTail};
@@ -48,9 +50,10 @@ pub use kvlogdb_engine_redb::{RedbOptions, Repair};
 pub use kvlogdb_engine_sled::SledOptions;
 pub use kvlogdb_log::{
     Boundary, CheckReport, CheckedReplica, Durability, Entry, EntryKind, Error, FIRST_USER_SLOT,
-    HardState, Leader, Log, LogBatch, LogId, LogStore, LostData, MAX_LEADER_BYTES,
+    HardState, Leader, Log, LogBatch, LogId, LogOptions, LogStore, LostData, MAX_LEADER_BYTES,
     MAX_PAYLOAD_BYTES, MAX_TERM_RUNS, Problem, PurgeGuard, Reopened, ReplicaId, Result, Scan,
-    Snapshot, check::ProblemKind,
+    Snapshot, Survey, Surveyed, check, check::ProblemKind, record::VERSION as RECORD_VERSION,
+    stream, survey, transfer,
 };
 
 use std::path::Path;

@@ -1,15 +1,23 @@
 //! How a store is opened through the facade.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kvlogdb_engine_api::{Error, Manifest, Result as EngineResult, StoreOptions};
+use kvlogdb_engine_api::{
+    Creation, Error, KvLogDb, Manifest, Result as EngineResult, StoreOptions,
+};
 use kvlogdb_log::{LogOptions, LogStore, LostData, PurgeGuard, Result};
 
 use crate::EngineKind;
 
 /// The sidecar's name in a store's directory.
 const SIDECAR: &str = "SEQ";
+
+/// Where the sidecar of the store in `dir` lies.
+pub fn sidecar_path(dir: &Path) -> PathBuf {
+    dir.join(SIDECAR)
+}
 
 /// Settings for opening a store; each has a default.
 ///
@@ -73,6 +81,13 @@ impl Options {
         self
     }
 
+    /// What to do where there is no store: make one, unless set.
+    #[must_use]
+    pub fn creation(mut self, creation: Creation) -> Self {
+        self.store.creation = creation;
+        self
+    }
+
     /// What a purge is held against; nothing unless set.
     #[must_use]
     pub fn purge_guard(mut self, guard: PurgeGuard) -> Self {
@@ -129,8 +144,37 @@ impl Options {
     pub fn open(self, dir: impl AsRef<Path>) -> Result<LogStore> {
         let dir = dir.as_ref().to_owned();
         let mut log = self.log.clone();
-        log.sidecar = Some(dir.join(SIDECAR));
-        LogStore::open(move || self.engine_of(&dir)?.open(&dir, &self), log)
+        log.sidecar = Some(sidecar_path(&dir));
+        LogStore::open(move || self.open_engine(&dir), log)
+    }
+
+    /// Opens the engine of the store in `dir` and no log over it: for tools that look below the
+    /// log, also where [`open`](Self::open) refuses. Whoever writes here answers for the log's
+    /// rules.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open) that are the engine's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # if kvlogdb::EngineKind::available().is_empty() { return Ok(()) }
+    /// # let temporary = tempfile::tempdir()?;
+    /// # let dir = temporary.path();
+    /// use kvlogdb::{Creation, Options};
+    ///
+    /// kvlogdb::open(dir)?.close()?;
+    /// let engine = Options::new().creation(Creation::Never).open_engine(dir)?;
+    /// let report = kvlogdb::check(&*engine, Some(&kvlogdb::sidecar_path(dir)))?;
+    /// assert!(report.is_clean());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_engine(&self, dir: impl AsRef<Path>) -> EngineResult<Arc<dyn KvLogDb>> {
+        let dir = dir.as_ref();
+        self.engine_of(dir)?.open(dir, self)
     }
 
     /// The engine that was asked for, or else the one that made the store, or else the default.

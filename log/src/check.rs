@@ -151,8 +151,15 @@ fn check_store(
     sidecar: Option<&Path>,
     report: &mut CheckReport,
 ) -> Result<()> {
+    let reading = match sidecar {
+        Some(path) => Sidecar::read(path)
+            .map_err(|error| Error::Engine(EngineError::io("read the sidecar", error)))?,
+        None => Reading::Missing,
+    };
     let mark = match &metadata.store {
         Ok(Some(record)) => Some(record.mark),
+        // An engine was made and no log was opened over it yet.
+        Ok(None) if metadata.replicas.is_empty() && reading == Reading::Missing => return Ok(()),
         Ok(None) => {
             report.add(ProblemKind::StoreRecord, None, None, "the store's record is missing");
             None
@@ -162,10 +169,8 @@ fn check_store(
             None
         }
     };
-    let Some(path) = sidecar else { return Ok(()) };
-    let reading = Sidecar::read(path)
-        .map_err(|error| Error::Engine(EngineError::io("read the sidecar", error)))?;
     let what = match reading {
+        _ if sidecar.is_none() => return Ok(()),
         Reading::Missing => "the sidecar is missing".to_owned(),
         Reading::Damaged => "the sidecar cannot be read".to_owned(),
         Reading::Mark(expected) if mark.is_some_and(|mark| mark < expected) => {

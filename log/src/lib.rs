@@ -2,7 +2,8 @@
 //!
 //! [`LogStore`] holds the logs of any number of replicas in one engine, [`Log`] is one of them,
 //! and [`LogBatch`] is the unit of change: any mix over any number of replicas, all or nothing.
-//! [`check()`] walks a store and names every invariant that does not hold.
+//! [`check()`] walks a store and names every invariant that does not hold, [`survey`] says what it
+//! holds, [`transfer`] copies and compares stores, and [`stream`] makes one a stream of bytes.
 //!
 //! The rules stand in one place each: `plan` decides what a batch may do, `recover` what a store
 //! must look like when it is opened, `record` the bytes, `sidecar` how an engine that lost synced
@@ -23,6 +24,9 @@ mod runs;
 mod sidecar;
 mod state;
 mod store;
+pub mod stream;
+mod survey;
+pub mod transfer;
 mod trash;
 mod types;
 
@@ -34,6 +38,7 @@ pub use options::{LogOptions, LostData, PurgeGuard};
 pub use read::Scan;
 pub use runs::MAX_TERM_RUNS;
 pub use store::{LogStore, Reopened};
+pub use survey::{Survey, Surveyed, survey};
 pub use types::{Boundary, Entry, EntryKind, HardState, Leader, LogId, MAX_LEADER_BYTES, Snapshot};
 
 pub use kvlogdb_engine_api::{Durability, FIRST_USER_SLOT, MAX_PAYLOAD_BYTES, ReplicaId};

@@ -1,9 +1,9 @@
 //! `kvlogdb replay`: what a real node wrote, written again.
 
 mod report;
-mod run;
+pub(crate) mod run;
 mod syncs;
-mod trace;
+pub(crate) mod trace;
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     count_syncs: bool,
 }
 
-fn parse_engine(name: &str) -> Result<EngineKind, String> {
+pub(crate) fn parse_engine(name: &str) -> Result<EngineKind, String> {
     name.parse().map_err(|error: kvlogdb::EngineError| error.to_string())
 }
 

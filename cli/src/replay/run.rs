@@ -12,7 +12,7 @@ use super::trace::{Change, Commit, Defect, Expected, Trace};
 use crate::exit::{Failure, with_causes};
 
 /// Whose log the trace goes into.
-const REPLICA: ReplicaId = ReplicaId { group: 1, node: 0 };
+pub(crate) const REPLICA: ReplicaId = ReplicaId { group: 1, node: 0 };
 
 /// What became of a trace on one engine.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) fn replay(
     }
     let log = store.log(REPLICA);
     let began = Instant::now();
-    let (applied, refused) = apply(&log, &trace.commits, bar)?;
+    let (applied, refused) = apply(&log, &trace.commits, Durability::Synced, bar)?;
     let elapsed = began.elapsed();
     store.close().map_err(failed)?;
 
@@ -77,14 +77,15 @@ pub(crate) fn replay(
 }
 
 /// Writes commit after commit: how many were made, and the one that the log's rules refused.
-fn apply(
+pub(crate) fn apply(
     log: &Log,
     commits: &[Commit],
+    durability: Durability,
     bar: &ProgressBar,
 ) -> Result<(usize, Option<Defect>), Failure> {
     for (applied, commit) in commits.iter().enumerate() {
-        let batch = to_batch(commit);
-        match log.store().write(&batch, Durability::Synced) {
+        let batch = to_batch(log.replica(), commit);
+        match log.store().write(&batch, durability) {
             Ok(()) => bar.inc(1),
             Err(error @ kvlogdb::Error::Engine(_)) => {
                 return Err(Failure::store("the replay failed", &error));
@@ -98,21 +99,21 @@ fn apply(
     Ok((commits.len(), None))
 }
 
-fn to_batch(commit: &Commit) -> LogBatch {
+fn to_batch(replica: ReplicaId, commit: &Commit) -> LogBatch {
     let mut batch = LogBatch::new();
     let record = |id| Snapshot { id, data: bytes::Bytes::new() };
     for change in &commit.changes {
         match change {
-            Change::Entries(entries) => batch.replace_from(REPLICA, entries.clone()),
-            Change::HardState(state) => batch.set_hard_state(REPLICA, *state),
-            Change::Snapshot(id) => batch.set_snapshot(REPLICA, record(*id)),
-            Change::Installed(id) => batch.set_snapshot(REPLICA, record(*id)).install(REPLICA, *id),
+            Change::Entries(entries) => batch.replace_from(replica, entries.clone()),
+            Change::HardState(state) => batch.set_hard_state(replica, *state),
+            Change::Snapshot(id) => batch.set_snapshot(replica, record(*id)),
+            Change::Installed(id) => batch.set_snapshot(replica, record(*id)).install(replica, *id),
         };
     }
     batch
 }
 
-fn state(log: &Log) -> kvlogdb::Result<Summary> {
+pub(crate) fn state(log: &Log) -> kvlogdb::Result<Summary> {
     Ok(Summary {
         first_index: log.first_index()?,
         last_index: log.last_index()?,
@@ -122,7 +123,7 @@ fn state(log: &Log) -> kvlogdb::Result<Summary> {
 }
 
 /// What the log holds otherwise than the trace says: the first difference of each sort.
-fn differences(log: &Log, found: &Summary, expected: &Expected) -> Vec<String> {
+pub(crate) fn differences(log: &Log, found: &Summary, expected: &Expected) -> Vec<String> {
     let mut differences = Vec::new();
     let wanted = Summary {
         first_index: expected.first_index(),

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! One commit is the entries up to the next line that is not an entry, and the hard state that
-//! follows them. 0 stands for no vote and for nothing committed.
+//! follows them; more than 32 MiB of entries are several commits. 0 stands for no vote and for
+//! nothing committed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -21,10 +22,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::bufread::MultiGzDecoder;
 use kvlogdb::{Entry, EntryKind, HardState, LogId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
 
+/// A commit of more entries than this is cut in two: one batch takes no more than 64 MiB.
+const MAX_COMMIT_BYTES: usize = 32 << 20;
 /// No line is longer: the largest payload in base64, and room for the rest.
 const MAX_LINE_BYTES: u64 = 24 << 20;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -61,51 +64,60 @@ pub(crate) struct Defect {
     pub(crate) what: String,
 }
 
-#[derive(Debug, Deserialize)]
+/// One line, as it is read and as `dump` writes it.
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
+pub(crate) enum Line {
     Entry(EntryLine),
     HardState(HardStateLine),
     Snapshot(SnapshotLine),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct EntryLine {
+pub(crate) struct EntryLine {
     term: u64,
     index: u64,
     kind: u8,
     data: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct HardStateLine {
+pub(crate) struct HardStateLine {
     term: u64,
     vote: u64,
     commit: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct SnapshotLine {
+pub(crate) struct SnapshotLine {
     index: u64,
     term: u64,
+}
+
+impl Line {
+    pub(crate) fn entry(entry: &Entry) -> Self {
+        let Entry { id: LogId { term, index }, kind: EntryKind(kind), payload } = entry;
+        let data = BASE64.encode(payload);
+        Self::Entry(EntryLine { term: *term, index: *index, kind: *kind, data })
+    }
+
+    pub(crate) fn hard_state(state: &HardState) -> Self {
+        let (vote, commit) = (state.vote.unwrap_or(0), state.commit.unwrap_or(0));
+        Self::HardState(HardStateLine { term: state.term, vote, commit })
+    }
+
+    pub(crate) fn snapshot(LogId { index, term }: LogId) -> Self {
+        Self::Snapshot(SnapshotLine { index, term })
+    }
 }
 
 impl Trace {
     /// Reads a file, or standard input for `-`. What is wrong with the content is in the trace.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let failed = |error| Failure::bad_input(format!("cannot read {}: {error}", path.display()));
-        let mut raw: Box<dyn BufRead> = if path == Path::new("-") {
-            Box::new(io::stdin().lock())
-        } else {
-            Box::new(BufReader::new(File::open(path).map_err(failed)?))
-        };
-        if raw.fill_buf().map_err(failed)?.starts_with(&GZIP_MAGIC) {
-            raw = Box::new(BufReader::new(MultiGzDecoder::new(raw)));
-        }
-        Ok(Self::from_lines(raw))
+        Ok(Self::from_lines(open_input(path)?))
     }
 
     pub(crate) fn from_lines(mut lines: impl BufRead) -> Self {
@@ -127,6 +139,32 @@ impl Trace {
         cutter.close();
         Self { commits: cutter.commits, defect }
     }
+}
+
+/// Opens a file, or standard input for `-`, and unpacks it where it is gzip.
+pub(crate) fn open_input(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
+    let failed = |error| Failure::bad_input(format!("cannot read {}: {error}", path.display()));
+    let raw: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(path).map_err(failed)?))
+    };
+    let (start, whole) = peek(raw, GZIP_MAGIC.len() as u64).map_err(failed)?;
+    if start == GZIP_MAGIC {
+        return Ok(Box::new(BufReader::new(MultiGzDecoder::new(whole))));
+    }
+    Ok(whole)
+}
+
+/// The first bytes of an input, as many as there are up to `len`, and the input with them. A pipe
+/// may bring them one at a time.
+pub(crate) fn peek(
+    mut input: Box<dyn BufRead>,
+    len: u64,
+) -> io::Result<(Vec<u8>, Box<dyn BufRead>)> {
+    let mut start = Vec::new();
+    input.by_ref().take(len).read_to_end(&mut start)?;
+    Ok((start.clone(), Box::new(Cursor::new(start).chain(input))))
 }
 
 /// Reads one line; `false` at the end.
@@ -165,6 +203,8 @@ fn parse(bytes: &[u8]) -> Result<Option<Change>, String> {
 struct Cutter {
     commits: Vec<Commit>,
     open: Option<Commit>,
+    /// The payloads in the open commit.
+    open_bytes: usize,
     /// What the log holds after the lines so far.
     expected: Expected,
 }
@@ -172,6 +212,10 @@ struct Cutter {
 impl Cutter {
     fn take(&mut self, line: u64, change: Change) {
         let change = self.place(change);
+        let more_bytes = payload_bytes(&change);
+        if self.open_bytes.saturating_add(more_bytes) > MAX_COMMIT_BYTES {
+            self.close();
+        }
         let behind_end = self.expected.commits_behind_end();
         self.expected.apply(&change);
         match &change {
@@ -208,6 +252,7 @@ impl Cutter {
     }
 
     fn add(&mut self, line: u64, change: Change) {
+        self.open_bytes += payload_bytes(&change);
         let open = self.open.get_or_insert(Commit { lines: line..=line, changes: Vec::new() });
         open.lines = *open.lines.start()..=line;
         if let (Some(Change::Entries(before)), Change::Entries(more)) =
@@ -224,6 +269,14 @@ impl Cutter {
 
     fn close(&mut self) {
         self.commits.extend(self.open.take());
+        self.open_bytes = 0;
+    }
+}
+
+fn payload_bytes(change: &Change) -> usize {
+    match change {
+        Change::Entries(entries) => entries.iter().map(|entry| entry.payload.len()).sum(),
+        _ => 0,
     }
 }
 
@@ -361,6 +414,18 @@ mod tests {
         assert_eq!(shape(&trace), expected);
         let state = Expected::of(&trace.commits);
         assert_eq!((state.first_index(), state.last_index()), (Some(10), Some(10)));
+    }
+
+    #[test]
+    fn a_commit_that_no_batch_could_take_is_cut_between_entries() {
+        let mut cutter = Cutter::default();
+        let payload = vec![0; MAX_COMMIT_BYTES / 2];
+        for index in 1..=5 {
+            cutter.take(index, Change::Entries(vec![Entry::new(1, index, payload.clone())]));
+        }
+        cutter.close();
+        let lines: Vec<_> = cutter.commits.iter().map(|commit| commit.lines.clone()).collect();
+        assert_eq!(lines, [1..=2, 3..=4, 5..=5]);
     }
 
     #[test]

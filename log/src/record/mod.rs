@@ -53,7 +53,7 @@ pub(crate) use meta::{
 use kvlogdb_engine_api::key::KeyBytes;
 
 /// The version that both kinds of record carry.
-const VERSION: u8 = 1;
+pub const VERSION: u8 = 1;
 
 /// What makes a record unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
