@@ -89,7 +89,15 @@ pub struct BareFjall {
 }
 
 impl BareFjall {
+    /// Opens it twice: fjall gives a new journal its full length at once and one that it finds
+    /// only what was written, and growing a file makes every sync dearer. A store in use is one
+    /// that was found.
     fn open(dir: &Path) -> Result<Self, Failure> {
+        drop(Self::open_once(dir)?);
+        Self::open_once(dir)
+    }
+
+    fn open_once(dir: &Path) -> Result<Self, Failure> {
         let database = fjall::Database::builder(dir.join("bare"))
             .cache_size(32 << 20)
             .worker_threads(2)
