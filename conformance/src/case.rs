@@ -5,13 +5,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crate::Subject;
 use crate::env::{Env, Store};
 use crate::failure::{Checked, Context};
+use crate::faults::Faults;
 use crate::logs::Logs;
+use crate::{Subject, child, platform, random};
 
 /// A case that takes longer hangs, and hanging is a failure. The whole suite takes seconds.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// The same for runs that somebody has asked to be long.
+const LONG_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One claim that every engine must keep.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +37,16 @@ pub(crate) enum Body {
     Dir(fn(&Env) -> Checked),
     /// As `Dir`, for cases that look at the store's files.
     Files(fn(&Env) -> Checked),
+    /// As `Files`, for cases that start processes of their own.
+    Process(fn(&Env) -> Checked),
+    /// As `Process`, for cases that count or fail the calls of a process.
+    Trace(fn(&Env) -> Checked),
+    /// As `Process`, for cases on a file system with little room.
+    SmallDisk(fn(&Env) -> Checked),
+    /// As `Process`, for cases with a limit on the size of files.
+    FileLimit(fn(&Env) -> Checked),
+    /// As `Dir`, for cases that make the engine fail.
+    Faults(fn(&Env, &Faults) -> Checked),
 }
 
 impl Case {
@@ -53,10 +66,19 @@ impl Case {
     }
 
     /// Why the case cannot be run on this engine, `None` where it can.
+    ///
+    /// Some reasons lie in the engine, some in the machine: what this user may do there.
     pub fn obstacle(&self, subject: &Subject) -> Option<&'static str> {
+        let process = || subject.lacks_files().or_else(child::obstacle);
         match self.body {
-            Body::Files(_) => subject.lacks_files(),
             Body::Store(_) | Body::Log(_) | Body::Dir(_) => None,
+            Body::Files(_) => subject.lacks_files(),
+            Body::Process(_) => process(),
+            Body::Trace(_) => process().or_else(platform::trace_obstacle),
+            Body::SmallDisk(_) => process().or_else(platform::small_disk_obstacle),
+            Body::FileLimit(_) => process().or_else(platform::file_limit_obstacle),
+            Body::Faults(_) if subject.faults().is_some() => None,
+            Body::Faults(_) => Some("the suite has no way to make this engine fail from inside"),
         }
     }
 
@@ -67,7 +89,8 @@ impl Case {
     /// What differed from the contract; a panic, a hang and a case that cannot be run on this
     /// engine are errors too. A case that hangs keeps its thread and its directory.
     pub fn run(&self, subject: &Subject) -> Result<(), String> {
-        self.run_within(DEADLINE, subject)
+        let deadline = if random::is_long() { LONG_DEADLINE } else { DEADLINE };
+        self.run_within(deadline, subject)
     }
 
     fn run_within(&self, deadline: Duration, subject: &Subject) -> Result<(), String> {
@@ -97,7 +120,16 @@ impl Body {
     fn run(self, subject: &Subject) -> Checked {
         let env = Env::new(subject.clone())?;
         match self {
-            Self::Dir(case) | Self::Files(case) => case(&env),
+            Self::Dir(case)
+            | Self::Files(case)
+            | Self::Process(case)
+            | Self::Trace(case)
+            | Self::SmallDisk(case)
+            | Self::FileLimit(case) => case(&env),
+            Self::Faults(case) => {
+                let faults = subject.faults().ok_or("the engine has no faults")?;
+                case(&env, faults)
+            }
             Self::Store(case) => {
                 let mut store = Store::open(&env)?;
                 case(&mut store)?;

@@ -18,15 +18,39 @@ pub(crate) type Opener = Arc<dyn Fn() -> Result<Arc<dyn KvLogDb>> + Send + Sync>
 pub(crate) struct Env {
     subject: Subject,
     dir: PathBuf,
-    /// Removed with everything in it when the case is over.
-    parent: TempDir,
+    /// The directory of the case, in which the store's is.
+    place: PathBuf,
+    /// Removes the directory with everything in it when the case is over; a child leaves that to
+    /// its parent.
+    _remover: Option<TempDir>,
 }
 
 impl Env {
     pub(crate) fn new(subject: Subject) -> Checked<Self> {
-        let parent = tempfile::tempdir().during("making a directory for the case")?;
-        let dir = parent.path().join("store");
-        Ok(Self { subject, dir, parent })
+        let remover = tempfile::tempdir().during("making a directory for the case")?;
+        let place = remover.path().to_owned();
+        Ok(Self { _remover: Some(remover), ..Self::at(subject, place) })
+    }
+
+    /// In a directory that somebody else has made, and removes.
+    pub(crate) fn at(subject: Subject, place: PathBuf) -> Self {
+        Self { subject, dir: place.join("store"), place, _remover: None }
+    }
+
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The directory of the case.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// The same case on another store, in a directory of the case.
+    pub(crate) fn elsewhere(&self, name: &str) -> Checked<Self> {
+        let place = self.place.join(name);
+        std::fs::create_dir(&place).during("making another directory for the case")?;
+        Ok(Self::at(self.subject.clone(), place))
     }
 
     /// The store's directory, which does not exist before the first open.
@@ -36,7 +60,7 @@ impl Env {
 
     /// Another path for this case's use, on which nothing is yet.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
-        self.parent.path().join(name)
+        self.place.join(name)
     }
 
     /// What opens the store, for those who do so on their own.

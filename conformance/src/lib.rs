@@ -17,21 +17,36 @@
 //! Most cases of the layer `engine` write through a model of the store. After the case, everything
 //! that the engine answers is compared with the model, the store is closed and opened, and
 //! everything is compared again. Cases of the layer `log` work on the log over the engine; after
-//! each, the store is walked for damage, and its logs must be the same after a reopen.
+//! each, the store is walked for damage, and its logs must be the same after a reopen. The layer
+//! `kill` ends processes, `count` counts what they ask of the kernel, `full` lets disks run full,
+//! and `fault` lets calls fail.
+//!
+//! [`reference`](mod@reference) states the rules of the log a second time, and [`draw`] draws
+//! changes for it; both are open to other tests of the log.
 
 mod case;
 mod cases;
+mod child;
+pub mod draw;
 mod env;
 mod failure;
+mod faults;
+mod history;
 mod logs;
 mod model;
+mod platform;
 mod random;
 mod recorder;
+pub mod reference;
+mod script;
 mod subject;
 mod view;
 
 pub use case::Case;
 pub use cases::cases;
+pub use child::play;
+pub use faults::Fault;
+pub use random::Random;
 pub use subject::Subject;
 
 use std::path::Path;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use kvlogdb_engine_api::{KvLogDb, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{Case, cases};
+use crate::faults::Faults;
+use crate::{Case, Fault, cases, play};
 
 type Open = dyn Fn(&Path) -> Result<Arc<dyn KvLogDb>> + Send + Sync;
 
@@ -18,6 +19,7 @@ pub struct Subject {
     name: String,
     open: Arc<Open>,
     without_files: Option<&'static str>,
+    faults: Option<Faults>,
 }
 
 impl fmt::Debug for Subject {
@@ -25,6 +27,7 @@ impl fmt::Debug for Subject {
         f.debug_struct("Subject")
             .field("name", &self.name)
             .field("without_files", &self.without_files)
+            .field("faults", &self.faults)
             .finish_non_exhaustive()
     }
 }
@@ -40,6 +43,7 @@ impl Subject {
             name: name.to_owned(),
             open: Arc::new(move |dir| Ok(Arc::new(open(dir)?))),
             without_files: None,
+            faults: None,
         }
     }
 
@@ -51,8 +55,20 @@ impl Subject {
         self
     }
 
+    /// Gives the cases about failures a way to make the engine fail. `arm` is called with the
+    /// directory of a store that is open, and with the way in which its next write or sync has to
+    /// fail, once. Without it these cases are shown as ignored.
+    #[must_use]
+    pub fn with_faults(mut self, arm: impl Fn(&Path, Fault) + Send + Sync + 'static) -> Self {
+        self.faults = Some(Faults::new(arm));
+        self
+    }
+
     /// Runs every case as a test program with the usual arguments, and gives its exit code.
     pub fn run(self) -> ExitCode {
+        if let Some(code) = play([&self]) {
+            return code;
+        }
         let trials = cases().iter().map(|case| self.trial(case)).collect();
         libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
     }
@@ -60,7 +76,7 @@ impl Subject {
     fn trial(&self, case: &'static Case) -> Trial {
         let subject = self.clone();
         let ignored = case.obstacle(self);
-        let kind = match ignored {
+        let kind = match &ignored {
             Some(reason) => format!("{}: {reason}", self.name),
             None => self.name.clone(),
         };
@@ -71,6 +87,14 @@ impl Subject {
 
     pub(crate) fn open(&self, dir: &Path) -> Result<Arc<dyn KvLogDb>> {
         (self.open)(dir)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn faults(&self) -> Option<&Faults> {
+        self.faults.as_ref()
     }
 
     pub(crate) fn lacks_files(&self) -> Option<&'static str> {

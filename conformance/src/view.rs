@@ -10,6 +10,7 @@ use kvlogdb_log::{
 
 use crate::failure::{Checked, Context, expect_eq};
 use crate::model::same;
+use crate::reference::{Reference, References};
 
 /// How many entries of one log are read one by one.
 const POINT_READS: usize = 20;
@@ -73,6 +74,32 @@ fn outline(log: &Log) -> Checked<Outline> {
         membership: log.membership()?,
         slots: slots.collect::<kvlogdb_log::Result<_>>()?,
     })
+}
+
+impl From<&Reference> for View {
+    fn from(reference: &Reference) -> Self {
+        let outline = Outline {
+            first: reference.first_index(),
+            last: reference.last(),
+            len: reference.entries().len() as u64,
+            purged: reference.purged().cloned(),
+            hard_state: reference.hard_state(),
+            applied: reference.applied(),
+            snapshot: reference.snapshot().cloned(),
+            membership: reference.membership().cloned(),
+            slots: USER_SLOTS.into_iter().map(|slot| reference.slot(slot).cloned()).collect(),
+        };
+        let boundary = reference.purged().is_some();
+        let ids = reference.ids().into_iter().skip(usize::from(boundary));
+        let entries = reference.entries().zip(ids);
+        let entries = entries.map(|(entry, id)| ((id, entry.kind), entry.payload.clone()));
+        Self { outline, entries: entries.collect() }
+    }
+}
+
+/// What every replica of a store must show.
+pub(crate) fn views_of(references: &References) -> BTreeMap<ReplicaId, View> {
+    references.existing().map(|(id, reference)| (id, View::from(reference))).collect()
 }
 
 /// What every replica of a store shows.

@@ -140,14 +140,6 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-#[ignore = "mounts a tmpfs, so it needs root on Linux"]
-fn a_full_file_system_poisons_and_loses_nothing_acknowledged() {
-    let disk = SmallDisk::new();
-    let count = fill_and_look(&disk.store());
-    check(&open(&disk.store()), count);
-}
-
 /// With small memtables it is often a worker of fjall that meets the full disk first: no write may
 /// wait for it in vain.
 #[test]

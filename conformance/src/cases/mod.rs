@@ -1,12 +1,17 @@
 //! All cases, each listed once.
 
+mod count;
 mod engine;
+mod fault;
+mod full;
+mod kill;
 mod log;
 #[cfg(test)]
 mod traps;
 
 use crate::Case;
 use crate::case::Body;
+use crate::child::Part;
 
 /// Lists cases: `layer::module as kind { claim [traps], ... }`.
 macro_rules! list {
@@ -110,6 +115,7 @@ list! {
         a_store_locked_from_outside_is_refused [32],
         what_a_cut_creation_left_is_cleaned_up [12],
         a_store_without_its_engine_files_is_not_taken_for_a_new_one [17],
+        a_store_of_garbage_is_not_taken_for_an_empty_one [17 43],
         disk_bytes_follow_the_files [],
     }
     engine::copies as Files {
@@ -235,9 +241,6 @@ list! {
         a_thousand_replicas_are_made_by_one_batch [30],
         a_log_of_thousands_of_terms_keeps_them [],
     }
-    log::volume as Dir {
-        replicas_cost_no_file_and_no_thread [30],
-    }
     log::differential as Log {
         random_batches_come_to_the_same_as_on_the_reference [],
     }
@@ -269,6 +272,79 @@ list! {
     log::lost as Files {
         an_engine_put_back_to_an_older_copy_is_refused [7 8],
     }
+    log::model as Dir {
+        random_histories_are_those_of_the_reference [1 6 17 18 28 40 41 50],
+    }
+    kill::engine as Process {
+        synced_writes_survive_a_kill_and_others_are_a_prefix [7 14 42],
+        a_synced_write_survives_an_abort_right_behind_it [7],
+        a_synced_write_survives_an_exit_without_close [7],
+    }
+    kill::log as Process {
+        an_append_is_whole_or_absent_after_a_kill [7],
+        a_replaced_tail_is_the_old_or_the_new_after_a_kill [1 2 3],
+        a_purge_and_its_boundary_are_one_after_a_kill [17 19],
+        a_vote_is_the_old_pair_or_the_new_after_a_kill [8 9 10],
+        a_removed_replica_is_there_or_gone_after_a_kill [28 29],
+        a_reset_log_is_the_old_or_empty_after_a_kill [50],
+        an_install_is_done_or_not_after_a_kill [20],
+        thousands_of_entries_go_at_once_or_stay_after_a_kill [2 29],
+        any_batch_is_whole_or_absent_after_a_kill [7 11 14],
+        a_synced_batch_survives_an_abort_right_behind_it [7],
+        a_synced_batch_survives_an_exit_without_close [7],
+    }
+    kill::creation as Process {
+        a_creation_cut_by_a_kill_is_made_good [12],
+    }
+    count::syncs as Trace {
+        every_synced_write_makes_a_sync_call [7 8],
+        every_sync_of_something_makes_a_sync_call [8 10],
+        buffered_writes_make_no_sync_call_each [],
+        every_synced_append_makes_a_sync_call [7 8],
+        every_vote_makes_a_sync_call [8 9],
+    }
+    count::replicas as Process {
+        ten_thousand_replicas_cost_bytes_and_nothing_else [30],
+    }
+    full::disk as SmallDisk {
+        a_full_disk_ends_the_writes_and_loses_none [46],
+        a_log_on_a_full_disk_loses_no_batch [22 46],
+    }
+    full::disk as FileLimit {
+        a_file_that_may_not_grow_ends_the_writes_and_loses_none [46],
+    }
+    fault::hooked as Faults {
+        a_failure_closes_the_store_to_writes [13 14],
+        a_failed_batch_is_whole_or_absent [11 14],
+        a_failed_sync_is_not_made_good_by_the_next [13],
+        a_log_answers_nothing_behind_a_failure_until_reopened [13 16],
+    }
+    fault::syncs as Trace {
+        a_failed_sync_call_closes_the_store_to_writes [13 14],
+    }
+}
+
+/// The parts that a process can be started for.
+const PARTS: &[(&str, Part)] = &[
+    ("operations", kill::engine::tell_operations),
+    ("changes", kill::log::tell_changes),
+    ("open", kill::engine::open),
+    ("open logs", kill::creation::open_logs),
+    ("write synced", count::syncs::write_synced),
+    ("write and sync", count::syncs::write_and_sync),
+    ("write buffered", count::syncs::write_buffered),
+    ("append synced", count::syncs::append_synced),
+    ("vote", count::syncs::vote),
+    ("replicas", count::replicas::keep_replicas),
+    ("fill", full::disk::fill_engine),
+    ("fill log", full::disk::fill_log),
+    ("look", full::disk::look_at_full),
+    ("write until refused", fault::syncs::write_until_refused),
+];
+
+/// What a process does that was started for this part.
+pub(crate) fn part(name: &str) -> Option<Part> {
+    PARTS.iter().find(|(part, _)| *part == name).map(|(_, part)| *part)
 }
 
 /// All cases of the suite, in the order in which they are listed in the README.
@@ -309,11 +385,13 @@ mod tests {
 
     #[test]
     fn the_readme_lists_every_trap_with_the_number_of_its_cases() {
-        let mut table =
-            String::from("| No. | What went wrong | `engine` | `log` |\n|---|---|---|---|\n");
+        const LAYERS: [&str; 6] = ["engine", "log", "kill", "count", "full", "fault"];
+        let names = LAYERS.map(|layer| format!("`{layer}`")).join(" | ");
+        let mut table = format!("| No. | What went wrong | {names} |\n|---|---|");
+        writeln!(table, "{}", "---|".repeat(LAYERS.len())).unwrap();
         for &(trap, what) in traps::TRAPS {
-            let (engine, log) = (guards("engine::", trap), guards("log::", trap));
-            writeln!(table, "| {trap} | {what} | {engine} | {log} |").unwrap();
+            let counts = LAYERS.map(|layer| guards(&format!("{layer}::"), trap).to_string());
+            writeln!(table, "| {trap} | {what} | {} |", counts.join(" | ")).unwrap();
         }
         assert!(README.contains(&table), "the README's list of traps should be:\n{table}");
     }

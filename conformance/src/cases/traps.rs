@@ -3,12 +3,8 @@
 /// The number that cases name, and what went wrong.
 pub(super) const TRAPS: &[(u8, &str)] = &[
     (1, "entries that had been cut off came back when the store was opened again"),
-    (2, "a tail was cut off in part and left a hole; here without a crash in the middle"),
-    (
-        3,
-        "a tail was cut off in one write and its successor appended in the next; here one write is \
-         asked for, a crash inside it is not tried",
-    ),
+    (2, "a tail was cut off in part and left a hole"),
+    (3, "a tail was cut off in one write and its successor appended in the next"),
     (6, "the last index was kept in two places, and they differed after a truncation"),
     (7, "a write was reported durable before it was"),
     (8, "the engine's default for a write was not durable, and nobody asked for more"),
@@ -16,7 +12,9 @@ pub(super) const TRAPS: &[(u8, &str)] = &[
     (10, "a later write was durable and an earlier one was not"),
     (11, "one record of a change was stored and its companion was not, a commit index above all"),
     (12, "a crash while the store was being made left something that could not be opened"),
+    (13, "a sync failed, was tried again, and success was reported"),
     (14, "an earlier write was missing after reopen and a later one was there"),
+    (16, "an error was swallowed, and the node went on"),
     (17, "an emptied store, or an emptied log, was taken for a new one"),
     (18, "removing what is not there, or the same twice, stopped the node"),
     (19, "the term before the first entry was forgotten, so that nothing could be matched with it"),
@@ -36,6 +34,7 @@ pub(super) const TRAPS: &[(u8, &str)] = &[
     (26, "an operation on one group touched its neighbour"),
     (27, "metadata lay in the range of the entries, or index 0 was special"),
     (28, "a group that was removed and made again showed entries of its past"),
+    (29, "a crash in the middle of a removal left a part of the group"),
     (30, "groups that each cost a file, a thread or a table"),
     (31, "a store of another engine or layout, or a foreign directory, was opened and written to"),
     (32, "two handles had one store open"),
@@ -48,10 +47,11 @@ pub(super) const TRAPS: &[(u8, &str)] = &[
     (39, "large values were lost, cut, or brought the store down"),
     (40, "an append that left a gap was taken, or stopped the node, or was done in part"),
     (41, "a term went back inside the log, or a vote was changed"),
-    (42, "a damaged end of the log was cut off in silence; here at the level of one record"),
+    (42, "a torn or damaged end of the log was cut off in silence, or kept the store from opening"),
     (43, "damage was passed over instead of reported; here that of the MANIFEST and of records"),
     (44, "a value under the wrong key was served"),
     (45, "recovery reported the highest index it saw, not the last one without a hole before it"),
+    (46, "a full disk lost what was acknowledged, or kept the store from opening"),
     (48, "what was removed was never given back; here the entries are counted, not the disk"),
     (50, "a reset left entries of before, or forgot what the node had promised"),
 ];

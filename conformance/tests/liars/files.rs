@@ -4,14 +4,18 @@ use std::fs;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kvlogdb_conformance::Subject;
 use kvlogdb_engine_api::{
     Durability, EngineInfo, EntryVisitor, Error, KvLogDb, LogKey, LogName, LogVisitor,
-    MemoryEngine, MetaKey, MetaVisitor, Order, Result, StoreDir, StoreOptions, WriteBatch,
-    fs as durable,
+    MemoryEngine, MetaKey, MetaVisitor, Order, Poison, Result, StoreDir, StoreOptions, WriteBatch,
+    fs as durable, is_disk_full,
 };
+
+use crate::twist::of;
 
 const DATA: &str = "data";
 
@@ -30,6 +34,17 @@ pub(crate) enum FileLie {
     RefusesMissingParents,
     RefusesLeftovers,
     TakesNoSpace,
+    SyncedLeavesBufferedOut,
+    DamagedIsEmpty,
+    /// Everything is in the kernel when a call returns, and nothing on the disk.
+    NeverSyncs,
+    SyncsEveryBuffered,
+    SavesInTwoSteps,
+    CreatesInTwoSteps,
+    FullDiskIsFine,
+    FullDiskIsDamage,
+    KeepsWritingAfterAFailure,
+    KeepsAFilePerReplica,
 }
 
 /// Two maps in memory, and the whole of them in one file after every sync.
@@ -38,6 +53,9 @@ pub(crate) struct FileEngine {
     lie: FileLie,
     root: PathBuf,
     memory: MemoryEngine,
+    /// What is stored in place of `memory` by a liar that leaves something out.
+    shadow: MemoryEngine,
+    poison: Poison,
     /// `None` once closed. Held while a write and its file change.
     open: Mutex<Option<Held>>,
 }
@@ -76,22 +94,73 @@ impl FileEngine {
         let dir = open_dir(root, lie, &memory.info())?;
         let files = root.join("engine");
         load(&memory, &files.join(DATA), lie)?;
+        let shadow = MemoryEngine::new();
+        if lie == FileLie::SyncedLeavesBufferedOut {
+            load(&shadow, &files.join(DATA), lie)?;
+        }
         let dir = dir.filter(|_| lie != FileLie::HasNoLock);
         Ok(Self {
             lie,
             root: root.to_owned(),
             memory,
+            shadow,
+            poison: Poison::default(),
             open: Mutex::new(Some(Held { files, _dir: dir })),
         })
     }
 
+    /// Stores everything, or is closed to writes from then on.
     fn store(&self, held: &Held, spare: Option<LogKey>) -> Result<()> {
-        save(&self.memory, &held.files, spare)
+        let what = match self.lie {
+            FileLie::SyncedLeavesBufferedOut => &self.shadow,
+            _ => &self.memory,
+        };
+        let path = held.files.join(DATA);
+        let bytes = encode(what, spare)?;
+        let stored = match self.lie {
+            FileLie::NeverSyncs => {
+                let aside = path.with_extension("aside");
+                fs::write(&aside, &bytes).and_then(|()| fs::rename(&aside, &path))
+            }
+            _ => durable::write_atomically(&path, &bytes),
+        };
+        let Err(error) = stored else { return Ok(()) };
+        let full = is_disk_full(&error);
+        match self.lie {
+            FileLie::FullDiskIsFine if full => Ok(()),
+            FileLie::FullDiskIsDamage if full => {
+                Err(self.poison.latch(Error::corrupt("no room for it")))
+            }
+            FileLie::KeepsWritingAfterAFailure => {
+                Err(Error::Poisoned { cause: Error::io("save", error).into() })
+            }
+            _ => Err(self.poison.latch(Error::io("save", error))),
+        }
+    }
+
+    /// What is held, where the engine takes writes.
+    fn writable<'a>(&self, held: Option<&'a Held>) -> Result<&'a Held> {
+        let held = held.ok_or(Error::Closed)?;
+        self.poison.check()?;
+        Ok(held)
     }
 }
 
 fn open_dir(root: &Path, lie: FileLie, info: &EngineInfo) -> Result<Option<StoreDir>> {
-    let create = |dir: &Path| save(&MemoryEngine::new(), dir, None);
+    let create = |dir: &Path| {
+        let bytes = encode(&MemoryEngine::new(), None)?;
+        durable::write_atomically(&dir.join(DATA), &bytes).map_err(|error| Error::io("save", error))
+    };
+    if lie == FileLie::CreatesInTwoSteps {
+        let files = root.join("engine");
+        fs::create_dir_all(&files).map_err(|error| Error::io("create", error))?;
+        if !files.join(DATA).exists() {
+            fs::write(files.join(DATA), [29]).unwrap();
+            thread::sleep(Duration::from_millis(60));
+            create(&files)?;
+        }
+        return Ok(None);
+    }
     if lie == FileLie::HasNoManifest {
         let files = root.join("engine");
         fs::create_dir_all(&files).map_err(|error| Error::io("create", error))?;
@@ -103,8 +172,8 @@ fn open_dir(root: &Path, lie: FileLie, info: &EngineInfo) -> Result<Option<Store
     StoreDir::open(root, info.name, info.layout, &StoreOptions::default(), create).map(Some)
 }
 
-/// Writes everything but one entry to the file: `[u8 key length] [key] [le32 length] [value]`.
-fn save(memory: &MemoryEngine, files: &Path, spare: Option<LogKey>) -> Result<()> {
+/// Everything but one entry as the file has it: `[u8 key length] [key] [le32 length] [value]`.
+fn encode(memory: &MemoryEngine, spare: Option<LogKey>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut add = |key: &[u8], value: &[u8]| {
         bytes.push(u8::try_from(key.len()).unwrap());
@@ -126,7 +195,7 @@ fn save(memory: &MemoryEngine, files: &Path, spare: Option<LogKey>) -> Result<()
             if spare == Some(key) { ControlFlow::Continue(()) } else { add(&key.encode(), &value) }
         })?;
     }
-    durable::write_atomically(&files.join(DATA), &bytes).map_err(|error| Error::io("save", error))
+    Ok(bytes)
 }
 
 fn load(memory: &MemoryEngine, path: &Path, lie: FileLie) -> Result<()> {
@@ -137,6 +206,9 @@ fn load(memory: &MemoryEngine, path: &Path, lie: FileLie) -> Result<()> {
         }
         read => read.map_err(|error| Error::io("load", error))?,
     };
+    if lie == FileLie::DamagedIsEmpty && bytes.first().is_some_and(|&len| len != 29 && len != 3) {
+        return Ok(());
+    }
     let mut rest = &bytes[..];
     let mut take = |len: usize| {
         let (head, tail) = rest.split_at_checked(len)?;
@@ -157,6 +229,19 @@ fn load(memory: &MemoryEngine, path: &Path, lie: FileLie) -> Result<()> {
         memory.write(&[&batch], Durability::Synced)?;
     }
     Ok(())
+}
+
+impl FileEngine {
+    /// Stores the first half of what is written, and takes its time.
+    fn write_in_two_steps(&self, held: &Held, batches: &[&WriteBatch]) -> Result<()> {
+        let count = batches.iter().map(|batch| batch.len()).sum::<usize>();
+        let operations = batches.iter().flat_map(|batch| batch.operations());
+        let half = of(operations.take(count.div_ceil(2)))?;
+        self.memory.write(&[&half], Durability::Synced)?;
+        self.store(held, None)?;
+        thread::sleep(Duration::from_millis(20));
+        Ok(())
+    }
 }
 
 impl KvLogDb for FileEngine {
@@ -193,8 +278,14 @@ impl KvLogDb for FileEngine {
 
     fn write(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
         let held = self.open.lock().unwrap();
-        let held = held.as_ref().ok_or(Error::Closed)?;
+        let held = self.writable(held.as_ref())?;
+        if self.lie == FileLie::SavesInTwoSteps && durability == Durability::Synced {
+            self.write_in_two_steps(held, batches)?;
+        }
         self.memory.write(batches, durability)?;
+        if durability == Durability::Synced {
+            self.shadow.write(batches, durability)?;
+        }
         let changes_nothing = batches.iter().all(|batch| batch.is_empty());
         match (self.lie, durability) {
             (FileLie::BufferedLosesEarlierWrites, Durability::Buffered) => {
@@ -205,6 +296,7 @@ impl KvLogDb for FileEngine {
                 })?;
                 self.store(held, first)
             }
+            (FileLie::SyncsEveryBuffered, _) => self.store(held, None),
             (FileLie::SyncedNothingIsSkipped, _) if changes_nothing => Ok(()),
             (FileLie::SyncedStaysInMemory, _) | (_, Durability::Buffered) => Ok(()),
             (_, Durability::Synced) => self.store(held, None),
@@ -213,7 +305,7 @@ impl KvLogDb for FileEngine {
 
     fn sync(&self) -> Result<()> {
         let held = self.open.lock().unwrap();
-        let held = held.as_ref().ok_or(Error::Closed)?;
+        let held = self.writable(held.as_ref())?;
         if self.lie == FileLie::SyncDoesNothing { Ok(()) } else { self.store(held, None) }
     }
 
@@ -236,7 +328,15 @@ impl KvLogDb for FileEngine {
     fn close(&self) -> Result<()> {
         let mut held = self.open.lock().unwrap();
         if let Some(held) = held.take() {
+            self.poison.check()?;
             self.store(&held, None)?;
+            if self.lie == FileLie::KeepsAFilePerReplica {
+                self.memory.logs(&mut |log| {
+                    let name = format!("{log}").replace('/', "-");
+                    fs::write(held.files.join(name), b"").unwrap();
+                    ControlFlow::Continue(())
+                })?;
+            }
         }
         self.memory.close()
     }

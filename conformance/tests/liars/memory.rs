@@ -3,19 +3,19 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::{ControlFlow, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvlogdb_conformance::Subject;
+use kvlogdb_conformance::{Fault, Subject};
 use kvlogdb_engine_api::{
     Durability, EngineInfo, EntryVisitor, Error, KvLogDb, LogKey, LogName, LogVisitor, MemoryDisk,
-    MemoryEngine, MetaKey, MetaVisitor, Operation, Order, Result, Scope, WriteBatch,
+    MemoryEngine, MetaKey, MetaVisitor, Operation, Order, Poison, Result, Scope, WriteBatch,
 };
 
-use crate::twist::{Removed, twist};
+use crate::twist::{Removed, of, twist};
 
 /// What an engine does wrong; `None` is the reference itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub(crate) enum Lie {
     AbsentIsEmpty,
     EmptyIsAbsent,
     IndexZeroIsAMarker,
+    StaleReads,
     // Writes: see `twist`.
     PutKeepsTheFirst,
     DropsEntriesBehindAGap,
@@ -48,6 +49,8 @@ pub(crate) enum Lie {
     RemovalEndIsExclusive,
     RemovalTouchesTheNextLog,
     PutTouchesTheNextLog,
+    RemovalTouchesTheNextReplica,
+    ValuesUnderTheNextKey,
     LosesOneWriteInFifty,
     WritesInHalves,
     // Metadata.
@@ -73,6 +76,7 @@ pub(crate) enum Lie {
     SyncDoesNothing,
     CloseDoesNotSync,
     LosesAnEntryPerReopen,
+    ForgetsOnReopen,
     ReclaimRemoves,
     VerifyFails,
     NewStoreHasAnEntry,
@@ -82,6 +86,11 @@ pub(crate) enum Lie {
     TwoHandles,
     StoreIsHeldUntilDropped,
     Panics,
+    // Failures.
+    KeepsWritingAfterAFailure,
+    HalfABatchAfterAnError,
+    SyncsAgainAfterAFailure,
+    FailsAndLosesWhatWasSynced,
     // Volume, which only the log brings.
     ForgetsMetadataAfterAThousand,
     TakesFourThousandOperations,
@@ -97,28 +106,41 @@ pub(crate) struct Liar {
     held_back: Mutex<Vec<WriteBatch>>,
     writes: AtomicU64,
     closed: AtomicBool,
+    /// What was read once, for a liar that never looks again.
+    seen: Mutex<HashMap<LogKey, Option<Bytes>>>,
+    armed: Arc<Mutex<Option<Fault>>>,
+    poison: Poison,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Disk {
-    disk: MemoryDisk,
+    durable: MemoryDisk,
     removed: Arc<Mutex<Vec<Removed>>>,
+    armed: Arc<Mutex<Option<Fault>>>,
 }
+
+type Disks = Arc<Mutex<HashMap<PathBuf, Disk>>>;
 
 /// An engine that tells `lie`, as the suite sees it.
 pub(crate) fn subject(lie: Lie) -> Subject {
-    let disks = Mutex::new(HashMap::<PathBuf, Disk>::new());
-    let open = move |dir: &std::path::Path| {
+    let disks = Disks::default();
+    let armed = Arc::clone(&disks);
+    let open = move |dir: &Path| {
         let mut disks = disks.lock().unwrap();
         Liar::open(lie, disks.entry(dir.to_owned()).or_default())
     };
-    Subject::new(&format!("{lie:?}"), open).without_files("a liar in memory")
+    let arm = move |dir: &Path, fault| {
+        let mut disks = armed.lock().unwrap();
+        *disks.entry(dir.to_owned()).or_default().armed.lock().unwrap() = Some(fault);
+    };
+    Subject::new(&format!("{lie:?}"), open).without_files("a liar in memory").with_faults(arm)
 }
 
 impl Liar {
     fn open(lie: Lie, disk: &Disk) -> Result<Self> {
-        let honest = match disk.disk.open() {
+        let honest = match disk.durable.open() {
             Err(Error::AlreadyOpen { .. }) if lie == Lie::TwoHandles => MemoryEngine::new(),
+            Ok(_) if lie == Lie::ForgetsOnReopen => MemoryEngine::new(),
             opened => opened?,
         };
         let mut first = WriteBatch::new();
@@ -143,7 +165,40 @@ impl Liar {
             held_back: Mutex::default(),
             writes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            seen: Mutex::default(),
+            armed: Arc::clone(&disk.armed),
+            poison: Poison::default(),
         })
+    }
+
+    /// Fails where that was asked for, and refuses from then on.
+    fn guard(&self, batches: &[&WriteBatch]) -> Result<()> {
+        self.check_open()?;
+        self.poison.check()?;
+        let Some(fault) = self.armed.lock().unwrap().take() else { return Ok(()) };
+        match (self.lie, fault) {
+            (Lie::HalfABatchAfterAnError, _) => {
+                let count = batches.iter().map(|batch| batch.len()).sum::<usize>() / 2;
+                let operations = batches.iter().flat_map(|batch| batch.operations());
+                let half = of(operations.take(count))?;
+                self.honest.write(&[&half], Durability::Synced)?;
+            }
+            (Lie::FailsAndLosesWhatWasSynced, _) => {
+                let mut all = WriteBatch::new();
+                self.honest.logs(&mut |log| {
+                    all.remove_log(log);
+                    ControlFlow::Continue(())
+                })?;
+                self.honest.write(&[&all], Durability::Synced)?;
+            }
+            (_, Fault::WriteDone) => self.honest.write(batches, Durability::Synced)?,
+            _ => {}
+        }
+        let failure = Error::io("write", std::io::Error::other("told to fail"));
+        match self.lie {
+            Lie::KeepsWritingAfterAFailure => Err(Error::Poisoned { cause: Arc::new(failure) }),
+            _ => Err(self.poison.latch(failure)),
+        }
     }
 
     fn check_open(&self) -> Result<()> {
@@ -201,6 +256,10 @@ impl KvLogDb for Liar {
     fn entry(&self, key: LogKey) -> Result<Option<Bytes>> {
         self.check_open()?;
         assert!(self.lie != Lie::Panics, "a liar panicked");
+        if self.lie == Lie::StaleReads {
+            let now = self.honest.entry(key)?;
+            return Ok(self.seen.lock().unwrap().entry(key).or_insert(now).clone());
+        }
         Ok(self.read_value(self.honest.entry(key)?))
     }
 
@@ -280,7 +339,7 @@ impl KvLogDb for Liar {
     }
 
     fn write(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
-        self.check_open()?;
+        self.guard(batches)?;
         let number = self.writes.fetch_add(1, Ordering::SeqCst);
         let told = twist(self.lie, &self.honest, batches, &self.removed)?;
         let told: Vec<&WriteBatch> = told.iter().collect();
@@ -304,7 +363,10 @@ impl KvLogDb for Liar {
     }
 
     fn sync(&self) -> Result<()> {
-        self.check_open()?;
+        if self.lie == Lie::SyncsAgainAfterAFailure && self.poison.check().is_err() {
+            return Ok(());
+        }
+        self.guard(&[])?;
         self.flush()?;
         if self.lie == Lie::SyncDoesNothing { Ok(()) } else { self.honest.sync() }
     }
@@ -336,6 +398,10 @@ impl KvLogDb for Liar {
 
     fn close(&self) -> Result<()> {
         let closed_before = self.closed.swap(true, Ordering::SeqCst);
+        if let Err(refused) = self.poison.check() {
+            self.honest.cut_power();
+            return Err(refused);
+        }
         if !closed_before {
             self.flush()?;
         }
@@ -351,7 +417,9 @@ impl KvLogDb for Liar {
 
 impl Drop for Liar {
     fn drop(&mut self) {
-        if matches!(self.lie, Lie::SyncedIsBuffered | Lie::SyncDoesNothing) {
+        if self.poison.check().is_err()
+            || matches!(self.lie, Lie::SyncedIsBuffered | Lie::SyncDoesNothing)
+        {
             self.honest.cut_power();
         }
     }

@@ -57,7 +57,8 @@ pub(crate) fn twist(
     Ok(told)
 }
 
-fn of<'a>(operations: impl IntoIterator<Item = Operation<'a>>) -> Result<WriteBatch> {
+/// A batch of these operations.
+pub(crate) fn of<'a>(operations: impl IntoIterator<Item = Operation<'a>>) -> Result<WriteBatch> {
     let mut batch = WriteBatch::new();
     operations.into_iter().try_for_each(|operation| add(&mut batch, operation))?;
     Ok(batch)
@@ -151,6 +152,11 @@ fn next(log: LogName) -> LogName {
     LogName { incarnation: log.incarnation.wrapping_add(1), ..log }
 }
 
+fn next_replica(log: LogName) -> LogName {
+    let replica = ReplicaId { node: log.replica.node.wrapping_add(1), ..log.replica };
+    LogName { replica, ..log }
+}
+
 fn put(
     lie: Lie,
     honest: &MemoryEngine,
@@ -166,6 +172,9 @@ fn put(
             if before.is_none() {
                 return Ok(());
             }
+        }
+        Lie::ValuesUnderTheNextKey if key.index == 3 => {
+            return batch.put_entry(key.log.at(4), &[value]);
         }
         Lie::LargestIndexWraps if key.index == u64::MAX => {
             return batch.put_entry(key.log.at(0), &[value]);
@@ -211,6 +220,10 @@ fn remove(
             batch.remove_entries(next(log), first, last);
             (first, last)
         }
+        Lie::RemovalTouchesTheNextReplica => {
+            batch.remove_entries(next_replica(log), first, last);
+            (first, last)
+        }
         _ => (first, last),
     };
     batch.remove_entries(log, first, last);
@@ -234,6 +247,7 @@ fn nth(honest: &MemoryEngine, log: LogName, first: u64, count: u64) -> Result<u6
 fn remove_log(lie: Lie, batch: &mut WriteBatch, log: LogName) {
     match lie {
         Lie::RemovalTouchesTheNextLog => batch.remove_log(next(log)),
+        Lie::RemovalTouchesTheNextReplica => batch.remove_log(next_replica(log)),
         Lie::RemovesEveryLife => {
             (0..8).for_each(|incarnation| batch.remove_log(LogName { incarnation, ..log }));
         }

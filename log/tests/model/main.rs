@@ -5,15 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod draw;
-mod reference;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use common::faulty::Fault;
-use common::{Random, Rig, assert_clean, view};
-use kvlogdb_log::{Durability, Error, Log, LogBatch, LogId, LogOptions, PurgeGuard, ReplicaId};
-use reference::{Change, Reference, Refusal};
+use common::{Rig, View, assert_clean, view};
+use kvlogdb_conformance::reference::{Change, Reference, References, Refusal, log_batch};
+use kvlogdb_conformance::{Random, draw};
+use kvlogdb_log::{Durability, Error, Log, LogId, LogOptions, PurgeGuard, ReplicaId};
 
 const REPLICAS: [ReplicaId; 3] = [
     ReplicaId { group: 1, node: 0 },
@@ -21,16 +20,14 @@ const REPLICAS: [ReplicaId; 3] = [
     ReplicaId { group: u64::MAX, node: 0 },
 ];
 
-type State = BTreeMap<ReplicaId, Reference>;
-
 /// A history under way.
 struct Run {
     random: Random,
     rig: Rig,
-    guarded: bool,
-    now: State,
+    guard: PurgeGuard,
+    now: References,
     /// What a power cut leaves.
-    durable: State,
+    durable: References,
     accepted: u64,
     refused: BTreeMap<Refusal, u64>,
 }
@@ -70,13 +67,12 @@ impl Run {
     fn new(seed: u64, guard: PurgeGuard) -> Self {
         let mut options = LogOptions::default();
         options.purge_guard = guard;
-        let now: State = REPLICAS.map(|replica| (replica, Reference::default())).into();
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             rig: Rig::with(options),
-            guarded: guard == PurgeGuard::Snapshot,
-            durable: now.clone(),
-            now,
+            guard,
+            durable: References::default(),
+            now: References::default(),
             accepted: 0,
             refused: BTreeMap::new(),
         }
@@ -86,7 +82,7 @@ impl Run {
     fn end(&self, steps: u64) {
         if steps >= 20_000 {
             assert!(self.accepted > steps / 10, "only {} batches are accepted", self.accepted);
-            let expected = if self.guarded { 9 } else { 8 };
+            let expected = if self.guard == PurgeGuard::Snapshot { 9 } else { 8 };
             assert!(self.refused.len() >= expected, "{:?}", self.refused);
         }
         assert!(!self.refused.contains_key(&Refusal::Other));
@@ -116,42 +112,22 @@ impl Run {
         self.compare();
     }
 
-    fn replica(&mut self) -> ReplicaId {
-        REPLICAS[usize::try_from(self.random.below(REPLICAS.len() as u64)).unwrap()]
-    }
-
     /// Draws a batch: what it is, and what it makes of the reference.
-    fn draw(&mut self) -> (Vec<(ReplicaId, Change)>, Result<State, Refusal>) {
-        let count = if self.random.below(3) > 0 { 1 } else { 1 + self.random.below(6) };
-        let most = self.replica();
-        let mut next = self.now.clone();
-        let mut changes = Vec::new();
-        let mut touched = BTreeSet::new();
-        let mut outcome = Ok(());
-        for _ in 0..count {
-            let replica = if self.random.below(3) > 0 { most } else { self.replica() };
-            touched.insert(replica);
-            let state = next.get_mut(&replica).unwrap();
-            let change = draw::change(&mut self.random, state);
-            outcome = outcome.and_then(|()| state.apply(&change, self.guarded));
-            changes.push((replica, change));
-        }
-        for replica in touched {
-            outcome = outcome.and_then(|()| next.get_mut(&replica).unwrap().settle());
-        }
-        (changes, outcome.map(|()| next))
+    fn draw(&mut self) -> (Vec<(ReplicaId, Change)>, Result<References, Refusal>) {
+        let changes = draw::batch(&mut self.random, &REPLICAS, &self.now, self.guard);
+        let outcome = self.now.after(&changes, self.guard);
+        (changes, outcome)
     }
 
     fn write(&mut self) {
         let (changes, expected) = self.draw();
         let synced = self.random.below(3) == 0;
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
-        let answer = self.rig.store().write(&batch(&changes), durability);
+        let answer = self.rig.store().write(&log_batch(&changes).unwrap(), durability);
         match (&answer, expected) {
             (Ok(()), Ok(next)) => {
                 self.accepted += 1;
-                let promises = |state: &State| REPLICAS.map(|replica| state[&replica].promise());
-                if synced || promises(&next) != promises(&self.now) {
+                if synced || next.promises() != self.now.promises() {
                     self.durable = next.clone();
                 }
                 self.now = next;
@@ -172,7 +148,7 @@ impl Run {
         let Ok(next) = expected else { return };
         let done = self.random.below(2) == 0;
         self.rig.faults.set(if done { Fault::WriteDone } else { Fault::WriteLost }, 0);
-        let answer = self.rig.store().write(&batch(&changes), Durability::Buffered);
+        let answer = self.rig.store().write(&log_batch(&changes).unwrap(), Durability::Buffered);
         assert!(matches!(answer, Err(Error::Engine(_))), "{answer:?}");
         self.rig.store().reopen().unwrap();
         if done {
@@ -182,24 +158,34 @@ impl Run {
     }
 
     fn compare(&mut self) {
-        let existing: Vec<_> =
-            REPLICAS.into_iter().filter(|replica| self.now[replica].exists()).collect();
+        let existing: Vec<_> = self.now.existing().map(|(replica, _)| replica).collect();
         assert_eq!(self.rig.store().replicas().unwrap(), existing);
         for replica in REPLICAS {
             let log = self.rig.store().log(replica);
-            let state = &self.now[&replica];
-            assert_eq!(view(&log), state.view(), "{replica}");
-            ask(&mut self.random, &log, state);
+            let state = self.now.of(replica);
+            assert_eq!(view(&log), wanted(&state), "{replica}");
+            ask(&mut self.random, &log, &state);
         }
     }
 }
 
-fn batch(changes: &[(ReplicaId, Change)]) -> LogBatch {
-    let mut batch = LogBatch::new();
-    for (replica, change) in changes {
-        change.add_to(&mut batch, *replica);
+/// What a log of this state shows.
+fn wanted(state: &Reference) -> View {
+    let ids = state.ids();
+    let entries: Vec<_> = state.entries().cloned().collect();
+    View {
+        first: state.first_index(),
+        last: state.last(),
+        len: entries.len() as u64,
+        purged: state.purged().cloned(),
+        ids: ids[ids.len() - entries.len()..].to_vec(),
+        entries,
+        hard_state: state.hard_state(),
+        snapshot: state.snapshot().cloned(),
+        applied: state.applied(),
+        membership: state.membership().cloned(),
+        slots: [256, 257, u16::MAX].map(|slot| state.slot(slot).cloned()).to_vec(),
     }
-    batch
 }
 
 /// Asks a log for what is derived from its entries.
@@ -209,7 +195,7 @@ fn ask(random: &mut Random, log: &Log, state: &Reference) {
     let held = ids.iter().find(|boundary| boundary.id.index == index);
     assert_eq!(log.id(index).ok().as_ref(), held, "{index}");
     let term = random.below(12);
-    let entries = || state.entries.iter().map(|(_, entry)| entry);
+    let entries = || state.entries();
     let of_term = || entries().filter(|entry| entry.id.term == term).map(|entry| entry.id.index);
     assert_eq!(log.first_index_of_term(term).unwrap(), of_term().min());
     assert_eq!(log.last_index_of_term(term).unwrap(), of_term().max());
@@ -218,7 +204,7 @@ fn ask(random: &mut Random, log: &Log, state: &Reference) {
     let agreed = ids.iter().rfind(within).map(|boundary| boundary.id);
     assert_eq!(log.find_agreement(index, term).unwrap(), agreed, "{index} {term}");
     let asked = [LogId::new(term, index), LogId::new(term + 1, index.saturating_add(1))];
-    let purged = state.purged.as_ref().map(|purged| purged.id.index);
+    let purged = state.purged().map(|purged| purged.id.index);
     let conflict = asked.into_iter().find(|id| {
         purged.is_none_or(|purged| id.index >= purged) && ids.iter().all(|held| held.id != *id)
     });
@@ -239,7 +225,7 @@ fn ask(random: &mut Random, log: &Log, state: &Reference) {
         }
         Err(Error::Purged { .. }) => assert!(purged.is_some_and(|purged| index <= purged)),
         Err(Error::Unavailable { .. }) => {
-            assert!(purged.is_none() && state.first().is_some_and(|first| index < first));
+            assert!(purged.is_none() && state.first_index().is_some_and(|first| index < first));
         }
         Err(error) => panic!("{error}"),
     }

@@ -56,7 +56,8 @@ fn write(store: &mut Store, random: &mut Random) -> Checked {
     store.write(&batches.iter().collect::<Vec<_>>(), durability)
 }
 
-fn add_operation(batch: &mut WriteBatch, random: &mut Random) -> Result<()> {
+/// Adds an operation that may be anything.
+pub(in crate::cases) fn add_operation(batch: &mut WriteBatch, random: &mut Random) -> Result<()> {
     let log = *random.pick(&LOGS);
     match random.below(20) {
         0..=10 => {

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use kvlogdb_engine_api::{Durability, Error, Manifest, StoreDir, StoreOptions};
 
+use super::copies::copy_tree;
 use super::{LOG, put_all};
 use crate::env::{Env, batch};
 use crate::failure::{Checked, Context, ensure, expect_eq, expect_refused};
 use crate::model::indexes;
+use crate::random::value;
 
 /// A directory that is there and empty, or the root of a file system, becomes a store.
 pub(in crate::cases) fn an_empty_directory_becomes_a_store(env: &Env) -> Checked {
@@ -164,6 +166,39 @@ pub(in crate::cases) fn a_store_without_its_engine_files_is_not_taken_for_a_new_
         }
         fs::rename(&aside, &files)?;
         still_there(env).during("with the files back")?;
+    }
+    Ok(())
+}
+
+/// A store whose files hold garbage, or nothing but zeros, is refused: it is not opened as an empty
+/// one, and brings nobody down. With the files back it is whole. Traps 17 and 43.
+pub(in crate::cases) fn a_store_of_garbage_is_not_taken_for_an_empty_one(env: &Env) -> Checked {
+    works(env)?;
+    let (files, aside) = (env.dir().join("engine"), env.beside("aside"));
+    for kind in ["garbage", "zeros"] {
+        copy_tree(&files, &aside).during("copying the engine's files")?;
+        overwrite(&files, |len| if kind == "zeros" { vec![0; len] } else { value(7, len) })?;
+        if let Ok(engine) = env.try_open() {
+            let found = indexes(&*engine, LOG)?;
+            return Err(format!("{kind} are opened, indexes {found:?}").into());
+        }
+        fs::remove_dir_all(&files)?;
+        fs::rename(&aside, &files)?;
+        still_there(env).during("with the files back")?;
+    }
+    Ok(())
+}
+
+/// Puts other bytes, as many, into every file at and below `dir`.
+fn overwrite(dir: &Path, bytes: impl Fn(usize) -> Vec<u8> + Copy) -> Checked {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            overwrite(&entry.path(), bytes)?;
+            continue;
+        }
+        let len = usize::try_from(entry.metadata()?.len()).map_err(|_| "a file without end")?;
+        fs::write(entry.path(), bytes(len))?;
     }
     Ok(())
 }

@@ -18,14 +18,14 @@ pub(super) mod writes;
 use kvlogdb_engine_api::{LogName, ReplicaId, Result, WriteBatch};
 
 /// The log of cases that need one.
-const LOG: LogName = log(7, 0, 1);
+pub(super) const LOG: LogName = log(7, 0, 1);
 
-const fn log(group: u64, node: u64, incarnation: u32) -> LogName {
+pub(super) const fn log(group: u64, node: u64, incarnation: u32) -> LogName {
     LogName { replica: ReplicaId { group, node }, incarnation }
 }
 
 /// Puts an entry at each index; its value tells its key.
-fn put_all(
+pub(super) fn put_all(
     batch: &mut WriteBatch,
     log: LogName,
     indexes: impl IntoIterator<Item = u64>,

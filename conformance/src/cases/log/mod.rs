@@ -10,6 +10,7 @@ pub(super) mod installing;
 pub(super) mod lives;
 pub(super) mod lost;
 pub(super) mod metadata;
+pub(super) mod model;
 pub(super) mod opening;
 pub(super) mod purging;
 pub(super) mod reads;

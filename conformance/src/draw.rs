@@ -1,14 +1,43 @@
 //! Draws changes near the edges of what a log accepts.
 
-use kvlogdb_log::{Boundary, Entry, EntryKind, HardState, Leader, LogId, Snapshot};
+use bytes::Bytes;
+use kvlogdb_log::{
+    Boundary, Entry, EntryKind, HardState, Leader, LogId, PurgeGuard, ReplicaId, Snapshot,
+};
 
-use crate::common::Random;
-use crate::reference::{Change, Reference};
+use crate::random::Random;
+use crate::reference::{Change, Reference, References};
 
 const LEADERS: [&str; 3] = ["", "a", "b"];
+/// The slots of the caller that are drawn.
+const SLOTS: [u16; 3] = [256, 257, u16::MAX];
+
+/// A batch for some of these replicas, of which there is at least one, in a store of this state.
+/// The store may take it or refuse it.
+pub fn batch(
+    random: &mut Random,
+    replicas: &[ReplicaId],
+    state: &References,
+    guard: PurgeGuard,
+) -> Vec<(ReplicaId, Change)> {
+    let count = if random.below(3) > 0 { 1 } else { 1 + random.below(6) };
+    let most = *random.pick(replicas);
+    let mut changes = Vec::new();
+    let mut next = state.clone();
+    for _ in 0..count {
+        let replica = if random.below(3) > 0 { most } else { *random.pick(replicas) };
+        let mut reference = next.of(replica);
+        let change = change(random, &reference);
+        if reference.apply(&change, guard).is_ok() {
+            next.set(replica, reference);
+        }
+        changes.push((replica, change));
+    }
+    changes
+}
 
 /// A change that a replica in this state may accept or refuse.
-pub(crate) fn change(random: &mut Random, state: &Reference) -> Change {
+fn change(random: &mut Random, state: &Reference) -> Change {
     match random.below(40) {
         0..12 => {
             let first = match next(state) {
@@ -32,19 +61,20 @@ pub(crate) fn change(random: &mut Random, state: &Reference) -> Change {
         35 => Change::Applied(boundary(random, state).id),
         36 => Change::Membership(data(random)),
         37..39 => {
-            let slot = [256, 257, u16::MAX][pick(random, 3)];
+            let slot = *random.pick(&SLOTS);
             Change::Slot(slot, (random.below(3) > 0).then(|| data(random)))
         }
         _ => Change::Remove,
     }
 }
 
-fn pick(random: &mut Random, count: u64) -> usize {
-    usize::try_from(random.below(count)).unwrap()
+fn byte(random: &mut Random) -> u8 {
+    let [byte, ..] = random.next().to_le_bytes();
+    byte
 }
 
-fn data(random: &mut Random) -> bytes::Bytes {
-    vec![u8::try_from(random.below(256)).unwrap(); pick(random, 40)].into()
+fn data(random: &mut Random) -> Bytes {
+    vec![byte(random); usize::from(byte(random) % 40)].into()
 }
 
 /// Where a log begins: low, high enough for what comes before it, or close to the largest index.
@@ -71,8 +101,8 @@ fn slip(random: &mut Random, index: u64, rarely: u64) -> u64 {
 }
 
 /// An index in or around the log, more often close to an edge of it.
-pub(crate) fn index(random: &mut Random, state: &Reference) -> u64 {
-    let first = state.first().unwrap_or_else(|| start(random));
+pub fn index(random: &mut Random, state: &Reference) -> u64 {
+    let first = state.first_index().unwrap_or_else(|| start(random));
     let last = state.last().map_or(first, |last| last.id.index);
     match random.below(9) {
         0 => random.below(3),
@@ -101,7 +131,7 @@ fn entries(random: &mut Random, state: &Reference, first: u64) -> (Leader, Vec<E
     let mut entries = Vec::new();
     let mut index = Some(first);
     while let Some(at) = index.filter(|_| (entries.len() as u64) < count) {
-        let kind = EntryKind(u8::try_from(random.below(4)).unwrap());
+        let kind = EntryKind(byte(random) % 4);
         entries.push(Entry { id: LogId::new(term, at), kind, payload: data(random) });
         term = match random.below(40) {
             0 => term.saturating_sub(1),
@@ -114,14 +144,13 @@ fn entries(random: &mut Random, state: &Reference, first: u64) -> (Leader, Vec<E
 }
 
 fn leader(random: &mut Random) -> Leader {
-    Leader::new(LEADERS[pick(random, 3)]).unwrap()
+    Leader::new(*random.pick(&LEADERS)).unwrap_or_default()
 }
 
 /// An id that is mostly the log's own.
 fn boundary(random: &mut Random, state: &Reference) -> Boundary {
     let index = index(random, state);
-    let held = state.ids().into_iter().find(|boundary| boundary.id.index == index);
-    match (held, random.below(8)) {
+    let mut drawn = match (state.id(index), random.below(8)) {
         (Some(held), 0..4) => held,
         (Some(held), 4..6) => held.id.into(),
         (Some(held), _) => Boundary { id: held.id, leader: leader(random) },
@@ -129,27 +158,17 @@ fn boundary(random: &mut Random, state: &Reference) -> Boundary {
             let id = LogId::new(term_near(random, state, index), index);
             Boundary { id, leader: leader(random) }
         }
+    };
+    match random.below(12) {
+        0 => drawn.id.term += 1,
+        1 => drawn.id.term = drawn.id.term.saturating_sub(1),
+        _ => {}
     }
-    .perturbed(random)
-}
-
-trait Perturbed {
-    fn perturbed(self, random: &mut Random) -> Self;
-}
-
-impl Perturbed for Boundary {
-    fn perturbed(mut self, random: &mut Random) -> Self {
-        match random.below(12) {
-            0 => self.id.term += 1,
-            1 => self.id.term = self.id.term.saturating_sub(1),
-            _ => {}
-        }
-        self
-    }
+    drawn
 }
 
 fn hard_state(random: &mut Random, state: &Reference) -> HardState {
-    let old = state.hard_state.unwrap_or_default();
+    let old = state.hard_state().unwrap_or_default();
     let mut new = old;
     match random.below(6) {
         0 => new.term = old.term.saturating_sub(1),
@@ -159,7 +178,7 @@ fn hard_state(random: &mut Random, state: &Reference) -> HardState {
     }
     if random.below(3) > 0 {
         new.commit = match random.below(5) {
-            0 => state.first(),
+            0 => state.first_index(),
             1 => Some(index(random, state)),
             2 => old.commit.map(|commit| commit.saturating_add(random.below(4))),
             3 => state.last().map(|last| last.id.index),

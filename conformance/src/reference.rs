@@ -1,33 +1,49 @@
-//! The rules of a log once more, over a plain list of entries.
+//! The rules of a log once more, over a plain list of entries: what a store of logs must show.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kvlogdb_log::{
-    Boundary, Entry, Error, HardState, Leader, LogBatch, LogId, ReplicaId, Snapshot,
+    Boundary, Entry, Error, HardState, Leader, LogBatch, LogId, PurgeGuard, ReplicaId, Snapshot,
 };
-
-use crate::common::View;
 
 /// One change, as the log and the reference both understand it.
 #[derive(Debug, Clone)]
-pub(crate) enum Change {
+#[non_exhaustive]
+pub enum Change {
+    /// Appends entries.
     Append(Leader, Vec<Entry>),
+    /// Replaces the tail from the first of these entries on.
     Replace(Leader, Vec<Entry>),
+    /// Removes the tail from this index on.
     Truncate(u64),
+    /// Removes the prefix up to and with this id.
     Purge(Boundary),
+    /// Goes on from a snapshot that ends with this id.
     Install(Boundary),
+    /// Drops entries, boundary and commit index.
     Reset,
+    /// Saves term, vote and commit index.
     HardState(HardState),
+    /// Records a snapshot.
     Snapshot(Snapshot),
+    /// Records how far the state machine is.
     Applied(LogId),
+    /// Records the members.
     Membership(Bytes),
+    /// Fills or empties a slot of the caller's.
     Slot(u16, Option<Bytes>),
+    /// Removes the replica.
     Remove,
 }
 
 impl Change {
-    pub(crate) fn add_to(&self, batch: &mut LogBatch, replica: ReplicaId) {
+    /// Adds the change to a batch for the log.
+    ///
+    /// # Errors
+    ///
+    /// As the calls of [`LogBatch`] that take a slot.
+    pub fn add_to(&self, batch: &mut LogBatch, replica: ReplicaId) -> kvlogdb_log::Result<()> {
         match self.clone() {
             Self::Append(leader, entries) => batch.append_led(replica, leader, entries),
             Self::Replace(leader, entries) => batch.replace_from_led(replica, leader, entries),
@@ -39,25 +55,50 @@ impl Change {
             Self::Snapshot(snapshot) => batch.set_snapshot(replica, snapshot),
             Self::Applied(id) => batch.set_applied(replica, id),
             Self::Membership(data) => batch.set_membership(replica, data),
-            Self::Slot(slot, Some(data)) => batch.put_slot(replica, slot, data).unwrap(),
-            Self::Slot(slot, None) => batch.remove_slot(replica, slot).unwrap(),
+            Self::Slot(slot, Some(data)) => batch.put_slot(replica, slot, data)?,
+            Self::Slot(slot, None) => batch.remove_slot(replica, slot)?,
             Self::Remove => batch.remove_replica(replica),
         };
+        Ok(())
     }
+}
+
+/// A batch of these changes.
+///
+/// # Errors
+///
+/// As [`Change::add_to`].
+pub fn log_batch(changes: &[(ReplicaId, Change)]) -> kvlogdb_log::Result<LogBatch> {
+    let mut batch = LogBatch::new();
+    for (replica, change) in changes {
+        change.add_to(&mut batch, *replica)?;
+    }
+    Ok(batch)
 }
 
 /// Why a batch is refused, without the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Refusal {
+#[non_exhaustive]
+pub enum Refusal {
+    /// [`Error::Gap`].
     Gap,
+    /// [`Error::TermWentBack`].
     TermWentBack,
+    /// [`Error::Full`].
     Full,
+    /// [`Error::Purged`].
     Purged,
+    /// [`Error::Committed`].
     Committed,
+    /// [`Error::CommitBehindEnd`].
     CommitBehindEnd,
+    /// [`Error::HardStateWentBack`].
     HardStateWentBack,
+    /// [`Error::IdMismatch`].
     IdMismatch,
+    /// [`Error::AboveSnapshot`].
     AboveSnapshot,
+    /// Any other error: the reference never answers it.
     Other,
 }
 
@@ -78,13 +119,60 @@ impl From<&Error> for Refusal {
     }
 }
 
+/// Every replica of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct References(BTreeMap<ReplicaId, Reference>);
+
+impl References {
+    /// One replica; one that was never changed is empty.
+    pub fn of(&self, replica: ReplicaId) -> Reference {
+        self.0.get(&replica).cloned().unwrap_or_default()
+    }
+
+    /// The replicas that exist.
+    pub fn existing(&self) -> impl Iterator<Item = (ReplicaId, &Reference)> {
+        let existing = self.0.iter().filter(|(_, reference)| reference.exists());
+        existing.map(|(&replica, reference)| (replica, reference))
+    }
+
+    pub(crate) fn set(&mut self, replica: ReplicaId, reference: Reference) {
+        self.0.insert(replica, reference);
+    }
+
+    /// The store after a batch.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that a change breaks, or that the batch breaks as a whole.
+    pub fn after(
+        &self,
+        changes: &[(ReplicaId, Change)],
+        guard: PurgeGuard,
+    ) -> Result<Self, Refusal> {
+        let mut next = self.clone();
+        for (replica, change) in changes {
+            next.0.entry(*replica).or_default().apply(change, guard)?;
+        }
+        for (replica, _) in changes {
+            next.0.entry(*replica).or_default().settle()?;
+        }
+        Ok(next)
+    }
+
+    /// Term and vote of every replica that has them: what a batch must not change without a sync.
+    pub fn promises(&self) -> BTreeMap<ReplicaId, (u64, Option<u64>)> {
+        let all = self.0.iter().map(|(&replica, reference)| (replica, reference.promise()));
+        all.filter(|(_, promise)| *promise != (0, None)).collect()
+    }
+}
+
 /// One replica, as plain as can be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Reference {
-    pub(crate) entries: Vec<(Leader, Entry)>,
-    pub(crate) purged: Option<Boundary>,
-    pub(crate) hard_state: Option<HardState>,
-    pub(crate) snapshot: Option<Snapshot>,
+pub struct Reference {
+    entries: Vec<(Leader, Entry)>,
+    purged: Option<Boundary>,
+    hard_state: Option<HardState>,
+    snapshot: Option<Snapshot>,
     applied: Option<LogId>,
     membership: Option<Bytes>,
     slots: BTreeMap<u16, Bytes>,
@@ -92,8 +180,63 @@ pub(crate) struct Reference {
     begun: bool,
 }
 
+/// What the log has calls for, by the same names.
+#[expect(missing_docs, reason = "they are those of the log")]
 impl Reference {
-    pub(crate) fn exists(&self) -> bool {
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.entries.iter().map(|(_, entry)| entry)
+    }
+
+    pub fn purged(&self) -> Option<&Boundary> {
+        self.purged.as_ref()
+    }
+
+    pub fn hard_state(&self) -> Option<HardState> {
+        self.hard_state
+    }
+
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    pub fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    pub fn membership(&self) -> Option<&Bytes> {
+        self.membership.as_ref()
+    }
+
+    pub fn slot(&self, slot: u16) -> Option<&Bytes> {
+        self.slots.get(&slot)
+    }
+
+    pub fn first_index(&self) -> Option<u64> {
+        match self.entries.first() {
+            Some((_, entry)) => Some(entry.id.index),
+            None => self.purged.as_ref()?.id.index.checked_add(1),
+        }
+    }
+
+    pub fn last(&self) -> Option<Boundary> {
+        self.entries.last().map(of).or_else(|| self.purged.clone())
+    }
+
+    pub fn id(&self, index: u64) -> Option<Boundary> {
+        let held = self.purged.as_ref().filter(|purged| purged.id.index == index);
+        let entry = || self.entries.iter().find(|(_, entry)| entry.id.index == index).map(of);
+        held.cloned().or_else(entry)
+    }
+}
+
+/// The full id of an entry.
+fn of((leader, entry): &(Leader, Entry)) -> Boundary {
+    Boundary { id: entry.id, leader: leader.clone() }
+}
+
+impl Reference {
+    /// Whether a store lists the replica.
+    pub fn exists(&self) -> bool {
         self.begun
             || self.hard_state.is_some()
             || self.snapshot.is_some()
@@ -102,55 +245,21 @@ impl Reference {
             || !self.slots.is_empty()
     }
 
+    /// The boundary and every entry, as full ids.
+    pub fn ids(&self) -> Vec<Boundary> {
+        self.purged.iter().cloned().chain(self.entries.iter().map(of)).collect()
+    }
+
     pub(crate) fn commit(&self) -> Option<u64> {
         self.hard_state.and_then(|state| state.commit)
     }
 
-    pub(crate) fn promise(&self) -> (u64, Option<u64>) {
+    fn promise(&self) -> (u64, Option<u64>) {
         self.hard_state.map_or((0, None), |state| (state.term, state.vote))
     }
 
-    pub(crate) fn first(&self) -> Option<u64> {
-        match self.entries.first() {
-            Some((_, entry)) => Some(entry.id.index),
-            None => self.purged.as_ref()?.id.index.checked_add(1),
-        }
-    }
-
-    /// The boundary and every entry, as full ids.
-    pub(crate) fn ids(&self) -> Vec<Boundary> {
-        let of =
-            |(leader, entry): &(Leader, Entry)| Boundary { id: entry.id, leader: leader.clone() };
-        self.purged.iter().cloned().chain(self.entries.iter().map(of)).collect()
-    }
-
-    pub(crate) fn last(&self) -> Option<Boundary> {
-        self.ids().pop()
-    }
-
-    fn at(&self, index: u64) -> Option<Boundary> {
-        self.ids().into_iter().find(|boundary| boundary.id.index == index)
-    }
-
-    pub(crate) fn view(&self) -> View {
-        let ids = self.ids();
-        let entries: Vec<_> = self.entries.iter().map(|(_, entry)| entry.clone()).collect();
-        View {
-            first: self.first(),
-            last: self.last(),
-            len: entries.len() as u64,
-            purged: self.purged.clone(),
-            ids: ids[ids.len() - entries.len()..].to_vec(),
-            entries,
-            hard_state: self.hard_state,
-            snapshot: self.snapshot.clone(),
-            applied: self.applied,
-            membership: self.membership.clone(),
-            slots: [256, 257, u16::MAX].map(|slot| self.slots.get(&slot).cloned()).to_vec(),
-        }
-    }
-
-    pub(crate) fn apply(&mut self, change: &Change, guarded: bool) -> Result<(), Refusal> {
+    /// Applies one change, which may leave the commit index behind the end.
+    pub(crate) fn apply(&mut self, change: &Change, guard: PurgeGuard) -> Result<(), Refusal> {
         match change.clone() {
             Change::Append(leader, entries) => self.append(&leader, entries)?,
             Change::Replace(leader, entries) => {
@@ -160,7 +269,7 @@ impl Reference {
                 self.append(&leader, entries)?;
             }
             Change::Truncate(first) => self.truncate(first)?,
-            Change::Purge(to) => self.purge(to, guarded)?,
+            Change::Purge(to) => self.purge(to, guard)?,
             Change::Install(to) => self.install(to),
             Change::Reset => {
                 self.entries.clear();
@@ -181,7 +290,7 @@ impl Reference {
     }
 
     /// What only the batch as a whole must keep.
-    pub(crate) fn settle(&mut self) -> Result<(), Refusal> {
+    fn settle(&mut self) -> Result<(), Refusal> {
         self.begun = self.exists();
         if self.commit() > self.last().map(|last| last.id.index) {
             return Err(Refusal::CommitBehindEnd);
@@ -222,7 +331,7 @@ impl Reference {
         Ok(())
     }
 
-    fn purge(&mut self, to: Boundary, guarded: bool) -> Result<(), Refusal> {
+    fn purge(&mut self, to: Boundary, guard: PurgeGuard) -> Result<(), Refusal> {
         let index = to.id.index;
         let boundary = self.purged.as_ref().map(|purged| purged.id.index);
         let below_first = self
@@ -232,7 +341,7 @@ impl Reference {
         if boundary.is_some_and(|boundary| index < boundary) || below_first {
             return Ok(());
         }
-        let to = match self.at(index) {
+        let to = match self.id(index) {
             Some(held) if !same(&held, &to) => return Err(Refusal::IdMismatch),
             Some(held) => held,
             None => {
@@ -250,7 +359,7 @@ impl Reference {
             return Ok(());
         }
         let covered = self.snapshot.as_ref().is_some_and(|snapshot| index <= snapshot.id.index);
-        if guarded && !covered {
+        if guard == PurgeGuard::Snapshot && !covered {
             return Err(Refusal::AboveSnapshot);
         }
         self.begun = true;
@@ -264,7 +373,7 @@ impl Reference {
         if self.purged.as_ref().is_some_and(|purged| index <= purged.id.index) {
             return;
         }
-        match self.at(index) {
+        match self.id(index) {
             Some(held) if same(&held, &to) => {
                 self.entries.retain(|(_, entry)| entry.id.index > index);
                 self.purged = Some(held);

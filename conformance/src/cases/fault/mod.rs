@@ -1,0 +1,4 @@
+//! Engines that fail.
+
+pub(super) mod hooked;
+pub(super) mod syncs;
