@@ -8,10 +8,13 @@
 //! must look like when it is opened, `record` the bytes, `sidecar` how an engine that lost synced
 //! data is noticed.
 
+mod background;
 mod batch;
 pub mod check;
+mod commit;
 mod encode;
 mod error;
+mod line;
 mod log;
 mod marks;
 mod options;
@@ -20,20 +23,25 @@ mod read;
 pub mod record;
 mod recover;
 mod runs;
+mod served;
 mod sidecar;
 mod state;
 mod store;
+mod sweep;
+mod ticket;
 mod trash;
 mod types;
+mod window;
 
 pub use batch::LogBatch;
 pub use check::{CheckReport, CheckedReplica, Problem, check};
 pub use error::{Error, Result};
 pub use log::Log;
-pub use options::{LogOptions, LostData, PurgeGuard};
+pub use options::{FlushPolicy, LogOptions, LostData, PurgeGuard, WhenFull};
 pub use read::Scan;
 pub use runs::MAX_TERM_RUNS;
 pub use store::{LogStore, Reopened};
+pub use ticket::{Accepted, Durable};
 pub use types::{Boundary, Entry, EntryKind, HardState, Leader, LogId, MAX_LEADER_BYTES, Snapshot};
 
 pub use kvlogdb_engine_api::{Durability, FIRST_USER_SLOT, MAX_PAYLOAD_BYTES, ReplicaId};

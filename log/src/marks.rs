@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kvlogdb_engine_api::MetaKey;
 
+use crate::line::Need;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
 use crate::sidecar::{Reading, Sidecar};
@@ -21,15 +22,6 @@ pub(crate) struct Marks {
     /// Whether anything was written since the last mark.
     pending: bool,
     failure: Option<io::Error>,
-}
-
-/// How a mark is needed for a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Not before the interval has passed.
-    Interval,
-    /// With this write: it changes a term or a vote.
-    Now,
 }
 
 fn failed(error: io::Error) -> Error {
@@ -92,9 +84,14 @@ impl Marks {
         due.then(|| store_record_step(self.next()))
     }
 
-    /// Notes a write that carried no mark.
-    pub(crate) fn note_write(&mut self) {
-        self.pending = true;
+    /// Notes a write that carried no mark. Answers whether it is the first since the last mark.
+    pub(crate) fn note_write(&mut self) -> bool {
+        !std::mem::replace(&mut self.pending, true) && self.sidecar.is_some()
+    }
+
+    /// When the next mark is due, `None` while nothing waits for one.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.is_behind().then(|| self.marked_at + self.interval)
     }
 
     /// Whether the last mark does not cover everything.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use kvlogdb_engine_api::{KvLogDb, LogName, MAX_PAYLOAD_BYTES, MetaKey, Order, ReplicaId};
+use kvlogdb_engine_api::{
+    KvLogDb, LogName, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, MetaKey, Order, ReplicaId,
+};
 
 use crate::batch::{Change, LogBatch};
 use crate::record::{self, Header, RECORD_HEADER_BYTES, StateRecord, slot};
@@ -34,6 +36,42 @@ pub(crate) struct Plan<'a> {
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
     /// Whether a term or a vote changes.
     pub(crate) changes_vote: bool,
+    /// How many bytes the steps come to at the most, and how many entries they put.
+    pub(crate) bytes: usize,
+    pub(crate) entries: usize,
+}
+
+/// More than any operation takes in a batch beside its value.
+const STEP_BYTES: usize = 64;
+
+impl Plan<'_> {
+    /// A plan that changes one replica's state in memory; what it writes is encoded already.
+    pub(crate) fn of_replica(id: ReplicaId, replica: Replica, bytes: usize) -> Self {
+        let replicas = BTreeMap::from([(id, replica)]);
+        Self { steps: Vec::new(), replicas, changes_vote: false, bytes, entries: 0 }
+    }
+
+    /// Adds up what the steps come to, which must fit into one batch.
+    fn measure(mut self) -> Result<Self> {
+        for step in &self.steps {
+            let (values, bytes) = match step {
+                Step::Put { entries, .. } => {
+                    self.entries += entries.len();
+                    let bytes =
+                        entries.iter().map(|entry| RECORD_HEADER_BYTES + entry.payload.len());
+                    (entries.len(), bytes.sum())
+                }
+                Step::PutMeta { body, data, .. } => (1, body.len() + data.len()),
+                Step::Remove { .. } | Step::RemoveMeta { .. } => (1, 0),
+            };
+            self.bytes += values * STEP_BYTES + bytes;
+        }
+        if self.bytes > MAX_BATCH_BYTES {
+            let (len_bytes, limit_bytes) = (self.bytes, MAX_BATCH_BYTES);
+            return Err(Error::TooLarge { what: "a batch", len_bytes, limit_bytes });
+        }
+        Ok(self)
+    }
 }
 
 /// What the rules are decided against.
@@ -41,6 +79,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) engine: &'a dyn KvLogDb,
     pub(crate) guard: PurgeGuard,
     pub(crate) now_ms: u64,
+    /// The log bytes through an index, where memory tells: the engine may not have the entry yet.
+    pub(crate) log_bytes: &'a dyn Fn(ReplicaId, u64) -> Option<u64>,
 }
 
 impl Ground<'_> {
@@ -61,7 +101,8 @@ impl Ground<'_> {
             };
             draft.apply(change, self, &mut steps)?;
         }
-        let mut plan = Plan { steps, replicas: BTreeMap::new(), changes_vote: false };
+        let replicas = BTreeMap::new();
+        let mut plan = Plan { steps, replicas, changes_vote: false, bytes: 0, entries: 0 };
         for (replica, mut draft) in drafts {
             if draft.state.exists() {
                 // Whatever a replica has, it has a state record: without one it is damaged.
@@ -70,7 +111,7 @@ impl Ground<'_> {
             plan.changes_vote |= draft.state.promise() != draft.before.promise();
             plan.replicas.insert(replica, draft.finish(&mut plan.steps)?);
         }
-        Ok(plan)
+        plan.measure()
     }
 }
 
@@ -261,6 +302,9 @@ impl<'b> Draft<'b> {
             if entries.first().is_some_and(|first| first.id.index <= index) {
                 return Ok(before + within.map(record_bytes).sum::<u64>());
             }
+        }
+        if let Some(bytes) = (ground.log_bytes)(self.id, index) {
+            return Ok(bytes);
         }
         let key = self.state.log(self.id).at(index);
         let corrupt = |what: String| Error::corrupt(self.id, index, what);
