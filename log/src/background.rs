@@ -16,7 +16,7 @@ const UNSYNCED_WAIT: Duration = Duration::from_millis(20);
 /// How often the background thread looks whether a commit that is under way has ended.
 const LED_POLL: Duration = Duration::from_millis(1);
 const MIN_SLICE_ENTRIES: u64 = 64;
-const MAX_SLICE_ENTRIES: u64 = 4096;
+pub(crate) const MAX_SLICE_ENTRIES: u64 = 4096;
 
 /// How the thread is woken and ended.
 #[derive(Debug, Default)]
@@ -72,9 +72,10 @@ pub(crate) fn start(core: &Arc<Core>) -> std::io::Result<()> {
 
 fn run(core: &Weak<Core>, signal: &Signal) {
     let mut sweeper = Sweeper { entries: MIN_SLICE_ENTRIES, slice: None };
-    let mut until = None;
+    let mut until = Some(Instant::now()); // what a crash has left is there to be deleted
     while signal.sleep(until) {
         let Some(core) = core.upgrade() else { return };
+        core.deliver();
         let now = Instant::now();
         until = match core.due() {
             Some((at, reason)) if at <= now => {
@@ -122,6 +123,9 @@ impl Core {
     pub(crate) fn due(&self) -> Option<(Instant, Reason)> {
         let queue = {
             let line = self.lock_line();
+            if line.queue.is_empty() && self.read_served().check().is_err() {
+                return None; // what is left to do begins with a reopening
+            }
             if !line.is_free() {
                 // Whoever leads looks again when done.
                 return Some((Instant::now() + LED_POLL, Reason::Queue));
@@ -130,18 +134,19 @@ impl Core {
         };
         let writer = self.lock_writer();
         let mark = writer.marks.due().map(|at| (at, Reason::Mark));
-        let sync = writer.unsynced_since.map(|since| (since + self.sync_wait(), Reason::Sync));
+        let sync = writer.unsynced_since.and_then(|since| since.checked_add(self.sync_wait()));
+        let sync = sync.map(|at| (at, Reason::Sync));
         [queue, mark, sync].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn queue_due(&self, line: &Line) -> Option<(Instant, Reason)> {
         let wait = match self.options.flush {
-            FlushPolicy::Batch { entries, interval } if line.queue.entries() < entries => interval,
+            FlushPolicy::Batch { interval, .. } if !self.leads_at_once(line) => interval,
             FlushPolicy::Batch { .. } => Duration::ZERO,
             _ if line.queue.wants_sync() => Duration::ZERO,
             _ => UNSYNCED_WAIT,
         };
-        Some((line.since? + wait, Reason::Queue))
+        Some((line.since?.checked_add(wait)?, Reason::Queue))
     }
 
     /// How long a batch that was written without a sync waits for one.
@@ -150,5 +155,45 @@ impl Core {
             FlushPolicy::Batch { interval, .. } => interval,
             FlushPolicy::Immediate | FlushPolicy::Adaptive => self.options.mark_interval,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kvlogdb_engine_api::{Durability, Error, MemoryDisk};
+
+    use super::*;
+    use crate::{Entry, LogOptions, LogStore, ReplicaId};
+
+    fn store(options: LogOptions) -> LogStore {
+        let disk = MemoryDisk::default();
+        LogStore::open(move || Ok(Arc::new(disk.open()?)), options).expect("an empty disk")
+    }
+
+    #[test]
+    fn nothing_is_due_in_a_store_that_refuses() {
+        let store = store(LogOptions { mark_interval: Duration::ZERO, ..LogOptions::default() });
+        let log = store.log(ReplicaId::from(1));
+        log.append(vec![Entry::new(1, 1, "a")], Durability::Buffered).expect("a first entry");
+        store.core().lock_writer().unsynced_since = Some(Instant::now());
+        store.core().refuse(Error::Closed);
+        store.core().lead_if_free(Reason::Queue); // ends what was accepted
+        assert_eq!(store.core().due(), None);
+    }
+
+    #[test]
+    fn an_interval_without_end_is_never_over() {
+        let options = LogOptions {
+            mark_interval: Duration::MAX,
+            flush: FlushPolicy::Batch { entries: 9, interval: Duration::MAX },
+            ..LogOptions::default()
+        };
+        let store = store(options);
+        let log = store.log(ReplicaId::from(1));
+        log.append(vec![Entry::new(1, 1, "a")], Durability::Buffered).expect("a first entry");
+        store.core().lock_writer().unsynced_since = Some(Instant::now());
+        assert_eq!(store.core().due(), None);
     }
 }

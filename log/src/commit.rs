@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, KvLogDb, ReplicaId, WriteBatch};
 
 use crate::background::Signal;
+use crate::deliver::Delivery;
 use crate::line::{Gate, Line, Need};
 use crate::marks::Marks;
 use crate::served::{Refusal, Served};
@@ -18,6 +19,11 @@ use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 
 /// The most bytes of accepted batches that one commit carries.
 const MAX_COMMIT_BYTES: usize = 16 << 20;
+
+/// The longest that a commit waits for writers to come back.
+const MAX_PATIENCE: Duration = Duration::from_millis(5);
+/// How many batches may wait for a sync that none of them asks for.
+const MAX_UNSYNCED: usize = 1 << 16;
 
 /// What all handles of a store share.
 pub(crate) struct Core {
@@ -28,9 +34,7 @@ pub(crate) struct Core {
     served: RwLock<Served>,
     /// Held by whoever leads.
     writer: Mutex<Writer>,
-    /// The number of the commit whose completions come next.
-    completing: Mutex<u64>,
-    completed: Condvar,
+    pub(crate) delivery: Delivery,
     pub(crate) signal: Arc<Signal>,
 }
 
@@ -45,6 +49,11 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(marks: Marks) -> Self {
         Self { marks, unsynced: Vec::new(), unsynced_since: None }
+    }
+
+    fn take_unsynced(&mut self) -> Vec<Arc<Ticket>> {
+        self.unsynced_since = None;
+        std::mem::take(&mut self.unsynced)
     }
 }
 
@@ -72,8 +81,7 @@ impl Core {
             moved: Condvar::new(),
             served: RwLock::new(served),
             writer: Mutex::new(writer),
-            completing: Mutex::new(0),
-            completed: Condvar::new(),
+            delivery: Delivery::default(),
             signal: Arc::default(),
         }
     }
@@ -97,25 +105,19 @@ impl Core {
     /// Carries one commit to the engine and hands the lead on. The caller has set `led`.
     pub(crate) fn lead(&self, reason: Reason) {
         self.let_collect();
-        let done = self.carry(reason);
+        self.carry(reason);
         self.hand_on();
-        self.complete(&done);
+        self.deliver();
     }
 
-    /// As [`lead`](Self::lead), and keeps the lead.
-    pub(crate) fn lead_once(&self, reason: Reason) {
-        let done = self.carry(reason);
-        self.complete(&done);
-    }
-
-    fn carry(&self, reason: Reason) -> Carried {
+    /// Carries one commit to the engine, and notes for whom it ends. Nobody is told yet.
+    pub(crate) fn carry(&self, reason: Reason) {
         let mut writer = self.lock_writer();
-        let (tickets, number) = {
+        let tickets = {
             let mut line = self.lock_line();
             let tickets = line.queue.take(MAX_COMMIT_BYTES);
             line.since = if line.queue.is_empty() { None } else { Some(Instant::now()) };
-            line.next_commit += 1;
-            (tickets, line.next_commit - 1)
+            tickets
         };
         let (began, len) = (Instant::now(), tickets.len());
         let (mut tickets, outcome) = self.commit(&mut writer, tickets, reason);
@@ -125,7 +127,9 @@ impl Core {
             line.since = None;
             tickets.extend(line.queue.take(usize::MAX));
         }
-        Carried { number, tickets, outcome }
+        drop(line);
+        // Still the writer: the commits' order is the order in which their tickets end.
+        self.delivery.push(tickets, &outcome);
     }
 
     /// Lets the writers of the last commit come back, for up to a third of the time it took.
@@ -134,7 +138,7 @@ impl Core {
             return;
         }
         let line = self.lock_line();
-        let (expected, patience) = (line.last_len, line.last_took / 3);
+        let (expected, patience) = (line.last_len, (line.last_took / 3).min(MAX_PATIENCE));
         if expected < 2 || line.queue.len() >= expected {
             return;
         }
@@ -157,7 +161,7 @@ impl Core {
         let durability = match written {
             Ok(durability) => durability,
             Err(cause) => {
-                let mut all = std::mem::take(&mut writer.unsynced);
+                let mut all = writer.take_unsynced();
                 all.extend(tickets);
                 return (all, Err(cause));
             }
@@ -165,8 +169,7 @@ impl Core {
         let mut served = self.write_served();
         served.written(&tickets);
         let done = if durability == Durability::Synced {
-            let mut done = std::mem::take(&mut writer.unsynced);
-            writer.unsynced_since = None;
+            let mut done = writer.take_unsynced();
             done.extend(tickets);
             served.durable(&done);
             done
@@ -215,6 +218,7 @@ impl Core {
         }
         let synced = mark.is_some()
             || reason != Reason::Queue
+            || writer.unsynced.len() >= MAX_UNSYNCED
             || tickets.iter().any(|ticket| ticket.durability == Durability::Synced);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         let refs: Vec<_> = batches.iter().collect();
@@ -235,25 +239,12 @@ impl Core {
         cause
     }
 
-    /// Ends tickets in the order of their commits, with no lock held while anybody is told.
-    fn complete(&self, carried: &Carried) {
-        let mut turn = self.completing.lock().unwrap_or_else(PoisonError::into_inner);
-        while *turn != carried.number {
-            turn = self.completed.wait(turn).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(turn);
-        let _next = NextTurn(self);
-        for ticket in &carried.tickets {
-            ticket.complete(&carried.outcome);
-        }
-    }
-
     /// Writes what was accepted, has it marked, and closes the engine.
     pub(crate) fn close(
         &self,
         mark: impl FnOnce(&mut Marks, &dyn KvLogDb) -> Result<()>,
     ) -> Result<()> {
-        let (answer, unsynced) = self.quiesced(Gate::Shut, |writer| {
+        self.quiesced(Gate::Shut, |writer| {
             let (engine, serving) = {
                 let mut served = self.write_served();
                 let serving = served.refusal.is_none();
@@ -265,17 +256,26 @@ impl Core {
             } else {
                 Ok(())
             };
-            let closed = engine.close().map_err(Error::Engine);
-            (closed.and(marked), std::mem::take(&mut writer.unsynced))
-        });
-        let outcome = match &answer {
-            Ok(()) => Ok(()),
-            Err(_) => Err(Arc::new(EngineError::Closed)),
-        };
-        for ticket in unsynced {
-            ticket.complete(&outcome);
+            let closed = self.close_engine(writer, &*engine);
+            closed.map_err(Error::Engine).and(marked)
+        })
+    }
+
+    /// Closes an engine, which ends the batches that wait for a sync.
+    pub(crate) fn close_engine(
+        &self,
+        writer: &mut Writer,
+        engine: &dyn KvLogDb,
+    ) -> Result<(), EngineError> {
+        let closed = engine.close();
+        let unsynced = writer.take_unsynced();
+        if closed.is_ok() {
+            self.write_served().durable(&unsynced);
+            self.delivery.push(unsynced, &Ok(()));
+        } else {
+            self.delivery.push(unsynced, &Err(Arc::new(EngineError::Closed)));
         }
-        answer
+        closed
     }
 
     /// Puts a freshly loaded store in the place of this one, with no commit under way.
@@ -286,28 +286,11 @@ impl Core {
     }
 }
 
-/// The end of one commit.
-struct Carried {
-    number: u64,
-    tickets: Vec<Arc<Ticket>>,
-    outcome: Outcome,
-}
-
 /// What opening an engine brings.
 pub(crate) struct Loaded {
     pub(crate) served: Served,
     pub(crate) writer: Writer,
     pub(crate) littered: BTreeSet<ReplicaId>,
-}
-
-/// Lets the next commit's completions begin, whatever became of this one's.
-struct NextTurn<'a>(&'a Core);
-
-impl Drop for NextTurn<'_> {
-    fn drop(&mut self) {
-        *self.0.completing.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.completed.notify_all();
-    }
 }
 
 /// Writes, and makes a failure of an engine's panic: nobody knows how far it came.

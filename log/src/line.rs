@@ -29,13 +29,12 @@ pub(crate) enum Need {
 pub(crate) struct Line {
     pub(crate) queue: Queue,
     pub(crate) next_number: u64,
-    pub(crate) next_commit: u64,
     /// Whether a commit is under way, or promised to a waiting writer.
     pub(crate) led: bool,
     /// How many callers wait for commits to be held up, or hold them up.
     pub(crate) pausing: usize,
-    /// Whether nothing is accepted for now.
-    pub(crate) shut: bool,
+    /// How many of them have nothing accepted meanwhile.
+    pub(crate) shut: usize,
     /// Since when the oldest batch waits.
     pub(crate) since: Option<Instant>,
     /// How many batches the last commit carried, and how long it took.
@@ -78,7 +77,7 @@ impl Core {
         let ticket = self.enter(&mut line, &plan, (durability, need), listener);
         self.see_to(&mut line, &ticket);
         drop(line);
-        let encoding = Encoding(&ticket);
+        let encoding = Encoding { core: self, ticket: &ticket };
         encoding.finish(&plan.steps);
         Ok(ticket)
     }
@@ -88,11 +87,12 @@ impl Core {
         let mut line = self.lock_line();
         loop {
             self.read_served().check()?;
-            if line.shut {
+            if line.shut > 0 {
                 return Err(EngineError::Closed.into());
             }
-            let full = line.queue.bytes() >= self.options.queue_bytes
-                || line.queue.entries() >= self.options.queue_entries;
+            let full = !line.queue.is_empty()
+                && (line.queue.bytes() >= self.options.queue_bytes
+                    || line.queue.entries() >= self.options.queue_entries);
             match when_full {
                 _ if !full => return Ok(line),
                 WhenFull::Busy => return Err(Error::Busy),
@@ -116,6 +116,7 @@ impl Core {
             guard: self.options.purge_guard,
             now_ms: now_ms(),
             log_bytes: &|id, index| served.live(id).ok()??.log_bytes_through(index),
+            is_written: &|id| served.is_written(id),
         };
         ground.plan(batch, |id| {
             let live = served.live(id)?;
@@ -160,7 +161,9 @@ impl Core {
     pub(crate) fn leads_at_once(&self, line: &Line) -> bool {
         match self.options.flush {
             FlushPolicy::Immediate | FlushPolicy::Adaptive => true,
-            FlushPolicy::Batch { entries, .. } => line.queue.entries() >= entries,
+            FlushPolicy::Batch { entries, .. } => {
+                line.queue.entries() >= entries || line.queue.is_urgent()
+            }
         }
     }
 
@@ -211,26 +214,17 @@ impl Core {
     /// Runs `run` with no commit under way, and with every batch written that was accepted before.
     /// With the gate shut none is accepted until `run` has ended.
     pub(crate) fn quiesced<T>(&self, gate: Gate, run: impl FnOnce(&mut Writer) -> T) -> T {
-        let last = {
-            let mut line = self.lock_line();
-            line.pausing += 1;
-            line.shut |= gate == Gate::Shut;
-            while line.led {
-                line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        let answer = {
+            let _pause = Pause::begin(self, gate);
+            let last = self.lock_line().next_number;
+            while self.lock_line().queue.first_number().is_some_and(|first| first < last) {
+                self.carry(Reason::Queue);
+                self.delivery.release();
+                self.signal.wake(); // callbacks need not wait for the end of this
             }
-            line.led = true;
-            line.next_number
+            run(&mut self.lock_writer())
         };
-        while self.lock_line().queue.first_number().is_some_and(|first| first < last) {
-            self.lead_once(Reason::Queue);
-        }
-        let answer = run(&mut self.lock_writer());
-        {
-            let mut line = self.lock_line();
-            line.pausing -= 1;
-            line.shut &= gate == Gate::Open;
-        }
-        self.hand_on();
+        self.deliver();
         answer
     }
 
@@ -239,10 +233,10 @@ impl Core {
         let mut line = self.lock_line();
         let next = line.queue.first_blocking().cloned();
         match next {
-            Some(next) if line.pausing == 0 && self.leads_at_once(&line) => next.promote(),
+            Some(next) if line.pausing == 0 && self.leads_at_once(&line) && next.promote() => {}
             _ => {
                 line.led = false;
-                if !line.queue.is_empty() {
+                if !line.queue.is_empty() || !line.littered.is_empty() {
                     self.signal.wake();
                 }
             }
@@ -251,26 +245,134 @@ impl Core {
     }
 }
 
+/// Holds the lead, so that no commit begins, and gives it back also where a panic ends that.
+struct Pause<'a> {
+    core: &'a Core,
+    gate: Gate,
+}
+
+impl<'a> Pause<'a> {
+    fn begin(core: &'a Core, gate: Gate) -> Self {
+        let mut line = core.lock_line();
+        line.pausing += 1;
+        line.shut += usize::from(gate == Gate::Shut);
+        while line.led {
+            line = core.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+        line.led = true;
+        Self { core, gate }
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        {
+            let mut line = self.core.lock_line();
+            line.pausing -= 1;
+            line.shut -= usize::from(self.gate == Gate::Shut);
+        }
+        self.core.hand_on();
+    }
+}
+
 /// Sees to it that a ticket's batch arrives, or that its commit hears that it never will.
-struct Encoding<'a>(&'a Ticket);
+struct Encoding<'a> {
+    core: &'a Core,
+    ticket: &'a Ticket,
+}
 
 impl Encoding<'_> {
     fn finish(self, steps: &[Step<'_>]) {
         let mut batch = WriteBatch::new();
         if encode::encode(steps, &mut batch).is_ok() {
-            self.0.set_batch(batch);
+            self.ticket.set_batch(batch);
         }
     }
 }
 
 impl Drop for Encoding<'_> {
     fn drop(&mut self) {
-        self.0.give_up_batch();
+        if self.ticket.has_batch() {
+            return;
+        }
+        // A writer that ends here cannot lead, and may have been told to.
+        if self.ticket.desert() {
+            self.core.lead(Reason::Queue);
+        } else {
+            self.core.signal.wake();
+        }
     }
 }
 
 /// The clock, in milliseconds since 1970; 0 where it stands before that.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use kvlogdb_engine_api::MemoryDisk;
+
+    use super::*;
+    use crate::{LogOptions, LogStore};
+
+    fn store() -> LogStore {
+        let disk = MemoryDisk::default();
+        let opener = move || Ok(Arc::new(disk.open()?) as _);
+        LogStore::open(opener, LogOptions::default()).expect("an empty disk")
+    }
+
+    /// What one of two reopenings accepted would be decided on the state that the other replaces.
+    #[test]
+    fn the_gate_stays_shut_until_the_last_that_shut_it_has_ended() {
+        let store = store();
+        let core = store.core();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || core.quiesced(Gate::Shut, |_| wait.recv()));
+            while core.lock_line().pausing < 1 {
+                std::thread::yield_now();
+            }
+            let second = scope.spawn(|| {
+                core.quiesced(Gate::Shut, |_| store.submit(&LogBatch::new(), WhenFull::Wait))
+            });
+            while core.lock_line().pausing < 2 {
+                std::thread::yield_now();
+            }
+            go.send(()).expect("the first waits");
+            let answer = second.join().expect("no panic");
+            assert!(matches!(answer, Err(Error::Engine(EngineError::Closed))), "{answer:?}");
+        });
+        store.sync().expect("an open gate");
+    }
+
+    /// A writer can only end before its batch is encoded where the encoder panics.
+    #[test]
+    fn a_writer_that_ends_before_its_batch_is_encoded_holds_nobody_up() {
+        for promoted in [true, false] {
+            let store = store();
+            let core = store.core();
+            let batch = LogBatch::new();
+            let plan = core.plan(&batch).expect("a batch of nothing");
+            let asks = (Durability::Synced, Need::Interval);
+            let ticket = {
+                let mut line = core.lock_line();
+                line.led = true;
+                core.enter(&mut line, &plan, asks, Listener::Caller)
+            };
+            let desert = || drop(Encoding { core, ticket: &ticket });
+            if promoted {
+                core.hand_on();
+                desert();
+            } else {
+                desert();
+                core.hand_on();
+            }
+            assert!(core.await_durable(&ticket).is_err());
+            assert!(store.sync().is_err(), "what was accepted can never be written");
+            store.reopen().expect("the same disk");
+            store.sync().expect("a store that goes on");
+        }
+    }
 }

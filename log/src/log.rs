@@ -285,7 +285,7 @@ impl Log {
         self.body(slot)
     }
 
-    fn state(&self) -> Result<Arc<Replica>> {
+    pub(crate) fn state(&self) -> Result<Arc<Replica>> {
         Ok(self.store.core().read_served().view(self.replica)?.state)
     }
 

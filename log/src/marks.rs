@@ -22,7 +22,12 @@ pub(crate) struct Marks {
     /// Whether anything was written since the last mark.
     pending: bool,
     failure: Option<io::Error>,
+    /// Whether the last attempt to write the sidecar failed.
+    failing: bool,
 }
+
+/// How long after a failure the sidecar is left alone, at the least.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 fn failed(error: io::Error) -> Error {
     Error::Engine(kvlogdb_engine_api::Error::io("keep the sidecar", error))
@@ -42,6 +47,7 @@ impl Marks {
             marked_at: Instant::now(),
             pending: false,
             failure: None,
+            failing: false,
         };
         let Some(path) = options.sidecar.as_deref() else {
             return Ok(marks);
@@ -91,7 +97,9 @@ impl Marks {
 
     /// When the next mark is due, `None` while nothing waits for one.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.is_behind().then(|| self.marked_at + self.interval)
+        // A sidecar that cannot be written is tried again, and not without a pause.
+        let wait = if self.failing { self.interval.max(RETRY_WAIT) } else { self.interval };
+        self.is_behind().then(|| self.marked_at.checked_add(wait)).flatten()
     }
 
     /// Whether the last mark does not cover everything.
@@ -104,12 +112,12 @@ impl Marks {
     pub(crate) fn synced(&mut self) {
         self.mark = self.next();
         self.marked_at = Instant::now();
-        self.pending = false;
+        (self.pending, self.failing) = (false, false);
         if let Some(sidecar) = &mut self.sidecar
             && let Err(error) = sidecar.write(self.mark)
         {
             self.failure = Some(error);
-            self.pending = true;
+            (self.pending, self.failing) = (true, true);
             self.skip_slot();
         }
     }

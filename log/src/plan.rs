@@ -21,8 +21,8 @@ use crate::{Error, PurgeGuard, Result};
 pub(crate) enum Step<'a> {
     /// Consecutive entries that follow `log_bytes` bytes of log.
     Put { log: LogName, entries: &'a [Entry], log_bytes: u64, appended_at_ms: u64 },
-    /// Entries that go; both bounds are inclusive.
-    Remove { log: LogName, first: u64, last: u64 },
+    /// Entries that go, both bounds inclusive; `left` is the last index afterwards.
+    Remove { log: LogName, first: u64, last: u64, left: Option<u64> },
     /// A metadata record whose body is `body`, then `data`.
     PutMeta { key: MetaKey, body: Vec<u8>, data: &'a [u8] },
     /// A metadata record that goes.
@@ -81,6 +81,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) now_ms: u64,
     /// The log bytes through an index, where memory tells: the engine may not have the entry yet.
     pub(crate) log_bytes: &'a dyn Fn(ReplicaId, u64) -> Option<u64>,
+    /// Whether the engine has everything that was accepted for a replica.
+    pub(crate) is_written: &'a dyn Fn(ReplicaId) -> bool,
 }
 
 impl Ground<'_> {
@@ -196,7 +198,7 @@ impl<'b> Draft<'b> {
             if self.state.runs.starts_run(entry.id.term, leader) {
                 self.start_run(entry.id, leader)?;
             }
-            end += record_bytes(entry);
+            end = end.saturating_add(record_bytes(entry));
             self.state.tail = Some(Tail { index: entry.id.index, log_bytes: end });
         }
         self.state.appended_at_ms = appended_at_ms;
@@ -208,6 +210,8 @@ impl<'b> Draft<'b> {
 
     /// Makes sure that the replica has a log: chooses the incarnation of one that begins. No key
     /// may stand in it, for entries without a state record are damage, not something to follow.
+    /// Keys whose deletion is still on its way to the engine are not: what is written to the log
+    /// comes behind it.
     fn begin_log(&mut self, ground: &Ground<'_>) -> Result<()> {
         if std::mem::replace(&mut self.has_log, true) {
             return Ok(());
@@ -218,6 +222,9 @@ impl<'b> Draft<'b> {
             next = next.max(self.before.incarnation.checked_add(1));
         }
         self.state.incarnation = next.ok_or_else(|| self.worn_out())?;
+        if !(ground.is_written)(self.id) {
+            return Ok(());
+        }
         let mut orphan = None;
         let log = self.state.log(self.id);
         ground.engine.scan(log, 0..=u64::MAX, Order::Ascending, 0, &mut |index, _| {
@@ -291,7 +298,8 @@ impl<'b> Draft<'b> {
             _ => None,
         };
         self.state.runs.cut_from(first);
-        steps.push(Step::Remove { log, first, last: tail.index });
+        let left = self.state.last_index();
+        steps.push(Step::Remove { log, first, last: tail.index, left });
         Ok(())
     }
 

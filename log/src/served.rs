@@ -22,9 +22,12 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) state: Arc<Replica>,
-    /// Counts what made entries go that had been accepted: nothing that was true of the log's end
-    /// in an earlier epoch is true in this one.
+    /// Changes with whatever makes entries go that had been accepted, and never comes back, also
+    /// where the replica is forgotten and made anew: nothing that was true of the log's end in
+    /// another epoch is true in this one.
     pub(crate) epoch: u64,
+    /// The number behind that of the last ticket that changes the replica.
+    next_number: u64,
     /// The last index that the engine has.
     written: Option<u64>,
     /// The last index that is durable.
@@ -62,6 +65,12 @@ pub(crate) struct Served {
     /// Metadata records that the engine may not have: the number of the ticket that wrote them,
     /// and the body, `None` for one that was removed.
     metadata: HashMap<MetaKey, (u64, Option<Bytes>)>,
+    /// The number of the first ticket that the engine may not have, and of the first that may not
+    /// be durable.
+    next_written: u64,
+    next_durable: u64,
+    /// The last epoch that was given to a replica.
+    last_epoch: u64,
     cached_bytes: usize,
     /// Where the search for entries to evict goes on.
     hand: ReplicaId,
@@ -79,6 +88,9 @@ impl Served {
             engine,
             replicas: replicas.collect(),
             metadata: HashMap::new(),
+            next_written: 0,
+            next_durable: 0,
+            last_epoch: 0,
             cached_bytes: 0,
             hand: ReplicaId::default(),
             refusal: None,
@@ -128,11 +140,14 @@ impl Served {
 
     /// Shows what a plan comes to, under the ticket that carries it to the engine.
     pub(crate) fn accept(&mut self, plan: &Plan<'_>, number: u64) -> Vec<Effect> {
+        self.last_epoch += 1;
+        let epoch = self.last_epoch;
         for (&id, state) in &plan.replicas {
-            let held = self.replicas.entry(id).or_insert_with(|| Ok(Live::default()));
-            if let Ok(live) = held {
+            let fresh = || Ok(Live { epoch, ..Live::default() });
+            if let Ok(live) = self.replicas.entry(id).or_insert_with(fresh) {
                 self.cached_bytes -= live.window.bytes();
-                live.begin(state);
+                live.begin(state, epoch);
+                live.next_number = number + 1;
             }
         }
         for step in &plan.steps {
@@ -148,9 +163,10 @@ impl Served {
                     live.window.append(entries);
                 }
             }
-            Step::Remove { log, first, .. } => {
+            Step::Remove { log, first, left, .. } => {
+                let epoch = self.last_epoch;
                 if let Some(live) = self.in_log(*log) {
-                    live.rewind(*first);
+                    live.rewind(*first, *left, epoch);
                 }
             }
             Step::PutMeta { key, body, data } if is_read_from_engine(*key) => {
@@ -164,10 +180,11 @@ impl Served {
         }
     }
 
-    /// A replica, where `log` is the life of it that goes on.
+    /// A replica, where `log` is the life of it that goes on: the batch may end what it wrote to.
     fn in_log(&mut self, log: LogName) -> Option<&mut Live> {
         let live = self.replicas.get_mut(&log.replica)?.as_mut().ok()?;
-        (live.state.incarnation == log.incarnation).then_some(live)
+        let goes_on = live.state.slots.contains(&slot::STATE);
+        (goes_on && live.state.incarnation == log.incarnation).then_some(live)
     }
 
     fn finish(&mut self, id: ReplicaId, state: &Replica) -> Option<Effect> {
@@ -183,6 +200,7 @@ impl Served {
     /// The engine has these tickets' batches.
     pub(crate) fn written(&mut self, tickets: &[Arc<Ticket>]) {
         for ticket in tickets {
+            self.next_written = ticket.number + 1;
             for key in &ticket.metadata {
                 if self.metadata.get(key).is_some_and(|(number, _)| *number == ticket.number) {
                     self.metadata.remove(key);
@@ -195,6 +213,7 @@ impl Served {
     /// These tickets' batches are durable. What they vouch for is what of it still holds.
     pub(crate) fn durable(&mut self, tickets: &[Arc<Ticket>]) {
         for ticket in tickets {
+            self.next_durable = ticket.number + 1;
             self.raise(ticket, |live, last| live.durable = live.durable.max(Some(last)));
             ticket.keep_effects(|effect| {
                 let live = self.replicas.get(&effect.durable.replica);
@@ -215,11 +234,19 @@ impl Served {
         }
     }
 
-    /// Forgets replicas of which nothing is left.
+    /// Whether the engine has everything that was accepted for a replica.
+    pub(crate) fn is_written(&self, id: ReplicaId) -> bool {
+        let live = self.replicas.get(&id).and_then(|held| held.as_ref().ok());
+        live.is_none_or(|live| live.next_number <= self.next_written)
+    }
+
+    /// Forgets replicas of which nothing is left and nothing is on its way.
     pub(crate) fn forget_empty(&mut self, ids: impl Iterator<Item = ReplicaId>) {
         for id in ids {
             let gone = |held: &Result<Live, _>| {
-                held.as_ref().is_ok_and(|live| live.state.slots.is_empty())
+                held.as_ref().is_ok_and(|live| {
+                    live.state.slots.is_empty() && live.next_number <= self.next_durable
+                })
             };
             if self.replicas.get(&id).is_some_and(gone) {
                 self.replicas.remove(&id);
@@ -263,25 +290,25 @@ pub(crate) fn is_read_from_engine(key: MetaKey) -> bool {
 
 impl Live {
     /// Takes a state on; what belongs to another life of the log goes.
-    fn begin(&mut self, state: &Replica) {
+    fn begin(&mut self, state: &Replica, epoch: u64) {
         let removed = |slots: &BTreeSet<u16>| !slots.contains(&slot::STATE);
         let ended = removed(&state.slots) && !removed(&self.state.slots);
         if self.state.incarnation != state.incarnation || ended {
             self.window.clear();
             self.written = None;
             self.durable = None;
-            self.epoch += 1;
+            self.epoch = epoch;
         }
         self.state = Arc::new(state.clone());
     }
 
-    /// Entries from `first` on go.
-    fn rewind(&mut self, first: u64) {
+    /// Entries from `first` on go, and the last index that is left is `left`: a log that is empty
+    /// may begin anywhere, below what was written before, too.
+    fn rewind(&mut self, first: u64, left: Option<u64>, epoch: u64) {
         self.window.truncate_from(first);
-        let before = first.checked_sub(1);
-        self.written = self.written.min(before);
-        self.durable = self.durable.min(before);
-        self.epoch += 1;
+        self.written = self.written.min(left);
+        self.durable = self.durable.min(left);
+        self.epoch = epoch;
     }
 
     /// The id that is durable.

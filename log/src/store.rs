@@ -11,7 +11,7 @@ use kvlogdb_engine_api::{
 };
 
 use crate::check::{self, CheckReport};
-use crate::commit::{Core, Loaded, Writer};
+use crate::commit::{Core, Loaded, Reason, Writer};
 use crate::line::Gate;
 use crate::marks::{self, Marks};
 use crate::recover;
@@ -86,7 +86,8 @@ impl LogStore {
     ///
     /// # Errors
     ///
-    /// What the opener answers; [`Error::LostSyncedData`] and [`Error::StoreDamaged`].
+    /// What the opener answers; [`LostSyncedData`](crate::Error::LostSyncedData) and
+    /// [`StoreDamaged`](crate::Error::StoreDamaged).
     pub fn open(
         opener: impl Fn() -> EngineResult<Arc<dyn KvLogDb>> + Send + Sync + 'static,
         options: LogOptions,
@@ -138,8 +139,9 @@ impl LogStore {
     }
 
     /// As [`submit`](Self::submit), with a callback for the end: it is called exactly once, in the
-    /// order in which batches were accepted, with no lock held. It may use the store and must not
-    /// block.
+    /// order in which batches were accepted, with no lock held. It may use the store, drop it or
+    /// close it. It should not block, because other callbacks wait behind it; a batch that is
+    /// refused here has no end, and its callback is not called.
     pub fn submit_with(
         &self,
         batch: &LogBatch,
@@ -154,6 +156,19 @@ impl LogStore {
     /// Makes everything written so far as durable as [`Durability::Synced`].
     pub fn sync(&self) -> Result<()> {
         self.write(&LogBatch::new(), Durability::Synced)
+    }
+
+    /// Writes what was accepted, deletes everything that waits for deletion, and syncs. What is
+    /// purged or dropped while it runs is deleted with the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync).
+    pub fn settle(&self) -> Result<()> {
+        while self.core().sweep(background::MAX_SLICE_ENTRIES).is_some() {
+            self.core().lead_if_free(Reason::Queue);
+        }
+        self.sync()
     }
 
     /// The replicas that have a log, hard state or slots, in order. Damaged ones are among them.
@@ -203,9 +218,7 @@ impl LogStore {
     /// Gives the space of removed entries back to the file system, as far as the engine can; see
     /// [`EngineInfo::reclaim`] for what it holds up. Entries that wait for their deletion go first.
     pub fn reclaim(&self) -> Result<()> {
-        while self.core().sweep(u64::MAX).is_some() {
-            self.sync()?;
-        }
+        self.settle()?;
         self.core().quiesced(Gate::Open, |_| Ok(self.engine()?.reclaim()?))
     }
 
@@ -235,7 +248,7 @@ impl LogStore {
                 Arc::clone(&served.engine)
             };
             // The engine is opened anew because it failed: closing may fail the same way.
-            let _ = old.close();
+            let _ = self.core().close_engine(writer, &*old);
             let before = lasts(&self.core().read_served());
             let loaded = load(&self.handle.opener, &self.core().options)?;
             let after = lasts(&loaded.served);
@@ -252,8 +265,13 @@ impl LogStore {
 
     /// Writes and syncs what was accepted, marks it in the sidecar, and closes the engine. Handles
     /// that are left answer [`Closed`](EngineError::Closed). A second call does nothing.
+    ///
+    /// When it returns, whoever waited for a batch has been told: it must not be called with a
+    /// lock held that a callback needs. Called from a callback, it does not wait for the others.
     pub fn close(&self) -> Result<()> {
-        self.handle.close()
+        let closed = self.handle.close();
+        self.core().deliver_all();
+        closed
     }
 
     pub(crate) fn core(&self) -> &Core {

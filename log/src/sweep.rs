@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kvlogdb_engine_api::{Durability, LogName, MetaKey, Order, ReplicaId, WriteBatch};
@@ -20,6 +21,9 @@ impl Core {
         let id = self.lock_line().littered.first().copied()?;
         self.warm(id, entries);
         let mut line = self.lock_line();
+        if line.shut > 0 {
+            return None;
+        }
         let (id, mut replica) = self.next_littered(&mut line)?;
         let mut batch = WriteBatch::new();
         let current = replica.slots.contains(&slot::STATE).then_some(replica.incarnation);
@@ -60,8 +64,10 @@ impl Core {
         };
         let end = garbage.first.saturating_add(entries - 1).min(garbage.last);
         let mut pass = |_, _: Cow<'_, [u8]>| ControlFlow::Continue(());
-        // What cannot be read is for the write to find.
-        let _ = engine.scan(log, garbage.first..=end, Order::Ascending, usize::MAX, &mut pass);
+        // What cannot be read is for the write to find, an engine that panics too.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            engine.scan(log, garbage.first..=end, Order::Ascending, usize::MAX, &mut pass)
+        }));
     }
 
     /// How many entries wait for deletion.

@@ -51,6 +51,8 @@ pub(crate) struct Ticket {
 struct Inner {
     batch: Encoding,
     stage: Stage,
+    /// Whether its writer has ended.
+    deserted: bool,
     effects: Vec<Effect>,
     callback: Option<Callback>,
     waker: Option<Waker>,
@@ -92,6 +94,7 @@ impl Ticket {
         let inner = Inner {
             batch: Encoding::UnderWay,
             stage: Stage::Waiting,
+            deserted: false,
             effects: Vec::new(),
             callback,
             waker: None,
@@ -114,6 +117,13 @@ impl Ticket {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it asks for more than the policy: it changes a term or a vote, or it has nothing to
+    /// write and is a sync of what was accepted before it.
+    fn is_urgent(&self) -> bool {
+        let asks_to_sync = self.bytes == 0 && self.durability == Durability::Synced;
+        self.need == Need::Now || asks_to_sync
+    }
+
     pub(crate) fn set_effects(&self, effects: Vec<Effect>) {
         self.lock().effects = effects;
     }
@@ -124,13 +134,23 @@ impl Ticket {
         self.changed.notify_all();
     }
 
-    /// Ends the encoding, where that has not been done: there is no batch.
-    pub(crate) fn give_up_batch(&self) {
+    /// Whether the encoding was handed over.
+    pub(crate) fn has_batch(&self) -> bool {
+        !matches!(self.lock().batch, Encoding::UnderWay)
+    }
+
+    /// Ends the encoding without a batch; its writer leads nothing from now on. Answers whether a
+    /// commit was its to lead.
+    pub(crate) fn desert(&self) -> bool {
         let mut inner = self.lock();
-        if matches!(inner.batch, Encoding::UnderWay) {
-            inner.batch = Encoding::Gone;
-            self.changed.notify_all();
+        inner.batch = Encoding::Gone;
+        inner.deserted = true;
+        self.changed.notify_all();
+        let led = matches!(inner.stage, Stage::Leading);
+        if led {
+            inner.stage = Stage::Waiting;
         }
+        led
     }
 
     /// Waits for the encoded batch; `None` where its writer ended without one.
@@ -145,9 +165,10 @@ impl Ticket {
         }
     }
 
-    /// Whether a commit has taken the batch.
+    /// Whether a commit has taken the batch, or will never.
     pub(crate) fn is_taken(&self) -> bool {
-        matches!(self.lock().batch, Encoding::Gone)
+        let inner = self.lock();
+        matches!(inner.batch, Encoding::Gone) || matches!(inner.stage, Stage::Done(_))
     }
 
     pub(crate) fn effects(&self) -> Vec<Effect> {
@@ -163,10 +184,14 @@ impl Ticket {
         }
     }
 
-    /// Makes its writer lead the next commit.
-    pub(crate) fn promote(&self) {
-        self.lock().stage = Stage::Leading;
-        self.changed.notify_all();
+    /// Makes its writer lead the next commit; `false` where it no longer can.
+    pub(crate) fn promote(&self) -> bool {
+        let mut inner = self.lock();
+        if !inner.deserted {
+            inner.stage = Stage::Leading;
+            self.changed.notify_all();
+        }
+        !inner.deserted
     }
 
     pub(crate) fn outcome(&self) -> Option<Outcome> {
@@ -174,6 +199,16 @@ impl Ticket {
             Stage::Done(outcome) => Some(outcome.clone()),
             _ => None,
         }
+    }
+
+    /// The outcome, or leaves `waker` to be woken and takes the one before it out.
+    fn poll(&self, waker: &mut Option<Waker>) -> Poll<Outcome> {
+        let mut inner = self.lock();
+        if let Stage::Done(outcome) = &inner.stage {
+            return Poll::Ready(outcome.clone());
+        }
+        std::mem::swap(&mut inner.waker, waker);
+        Poll::Pending
     }
 
     /// Blocks until the batch is done or its writer is to lead.
@@ -192,28 +227,34 @@ impl Ticket {
         }
     }
 
-    /// Ends the ticket, once, and tells whoever listens. No lock is held while the callback runs.
-    pub(crate) fn complete(&self, outcome: &Outcome) {
-        let (callback, waker, effects) = {
-            let mut inner = self.lock();
-            if matches!(inner.stage, Stage::Done(_)) {
-                return;
-            }
+    /// Ends the ticket, once, and lets its writer go where it waits.
+    pub(crate) fn end(&self, outcome: &Outcome) {
+        let mut inner = self.lock();
+        if !matches!(inner.stage, Stage::Done(_)) {
             inner.stage = Stage::Done(outcome.clone());
-            let callback = inner.callback.take();
-            let effects = callback.as_ref().map(|_| inner.effects.clone());
-            (callback, inner.waker.take(), effects.unwrap_or_default())
+            drop(inner);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Tells whoever else listens that the ticket has ended, with no lock held. What panics has
+    /// been told: others wait behind it.
+    pub(crate) fn tell(&self) {
+        let (callback, waker, outcome) = {
+            let mut inner = self.lock();
+            let Stage::Done(outcome) = &inner.stage else { return };
+            let outcome = outcome.clone();
+            (inner.callback.take(), inner.waker.take(), outcome)
         };
-        self.changed.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if let Some(callback) = callback {
-            let durable: Vec<_> = effects.iter().map(|effect| effect.durable).collect();
-            let answer = to_result(outcome).map(|()| &durable[..]);
-            // Others wait behind it: a callback that panics has been told, and that is all.
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(answer)));
-        }
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            if let Some(callback) = callback {
+                let durable: Vec<_> = self.effects().iter().map(|effect| effect.durable).collect();
+                callback(to_result(&outcome).map(|()| &durable[..]));
+            }
+        }));
     }
 }
 
@@ -266,14 +307,10 @@ impl Future for Accepted {
     type Output = Result<Vec<Durable>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut inner = self.ticket.lock();
-        if let Stage::Done(outcome) = &inner.stage {
-            let outcome = to_result(outcome);
-            drop(inner);
-            return Poll::Ready(outcome.map(|()| self.durable()));
-        }
-        inner.waker = Some(context.waker().clone());
-        Poll::Pending
+        // Wakers are others' code: none is cloned or dropped under the lock.
+        let mut waker = Some(context.waker().clone());
+        let outcome = self.ticket.poll(&mut waker);
+        outcome.map(|outcome| to_result(&outcome).map(|()| self.durable()))
     }
 }
 
@@ -290,13 +327,18 @@ pub(crate) struct Queue {
     bytes: usize,
     entries: usize,
     synced: usize,
+    urgent: usize,
 }
+
+/// What an accepted batch takes in memory beside its bytes, about.
+const TICKET_BYTES: usize = 256;
 
 impl Queue {
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
-        self.bytes += ticket.bytes;
+        self.bytes += ticket.bytes + TICKET_BYTES;
         self.entries += ticket.entries;
         self.synced += usize::from(ticket.durability == Durability::Synced);
+        self.urgent += usize::from(ticket.is_urgent());
         self.tickets.push_back(ticket);
     }
 
@@ -310,9 +352,10 @@ impl Queue {
                 break;
             }
             if let Some(ticket) = self.tickets.pop_front() {
-                self.bytes -= ticket.bytes;
+                self.bytes -= ticket.bytes + TICKET_BYTES;
                 self.entries -= ticket.entries;
                 self.synced -= usize::from(ticket.durability == Durability::Synced);
+                self.urgent -= usize::from(ticket.is_urgent());
                 taken.push(ticket);
             }
         }
@@ -344,6 +387,11 @@ impl Queue {
     /// Whether any ticket asks for a sync.
     pub(crate) fn wants_sync(&self) -> bool {
         self.synced > 0
+    }
+
+    /// Whether any ticket is not to collect.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent > 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {

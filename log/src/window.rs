@@ -84,8 +84,8 @@ mod tests {
     use super::*;
 
     fn window(indexes: std::ops::RangeInclusive<u64>) -> Window {
-        let entries: Vec<_> =
-            indexes.map(|index| Entry::new(1, index, vec![0; index as usize])).collect();
+        let payload = |index| vec![0; usize::try_from(index).expect("a small index")];
+        let entries: Vec<_> = indexes.map(|index| Entry::new(1, index, payload(index))).collect();
         let mut window = Window::default();
         window.append(&entries);
         window
