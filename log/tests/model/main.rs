@@ -11,8 +11,8 @@ mod reference;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::faulty::Fault;
-use common::{Random, Rig, assert_clean, view};
-use kvlogdb_log::{Durability, Error, Log, LogBatch, LogId, LogOptions, PurgeGuard, ReplicaId};
+use common::{Random, Rig, assert_clean, unhurried, view};
+use kvlogdb_log::{Durability, Error, Log, LogBatch, LogId, PurgeGuard, ReplicaId};
 use reference::{Change, Reference, Refusal};
 
 const REPLICAS: [ReplicaId; 3] = [
@@ -29,8 +29,9 @@ struct Run {
     rig: Rig,
     guarded: bool,
     now: State,
-    /// What a power cut leaves.
-    durable: State,
+    /// What a power cut leaves, and then every state that was accepted since: what an engine's
+    /// failure leaves is one of them.
+    history: Vec<State>,
     accepted: u64,
     refused: BTreeMap<Refusal, u64>,
 }
@@ -68,14 +69,14 @@ fn fixed_histories_are_those_of_the_reference() {
 
 impl Run {
     fn new(seed: u64, guard: PurgeGuard) -> Self {
-        let mut options = LogOptions::default();
+        let mut options = unhurried();
         options.purge_guard = guard;
         let now: State = REPLICAS.map(|replica| (replica, Reference::default())).into();
         Self {
             random: Random(seed),
             rig: Rig::with(options),
             guarded: guard == PurgeGuard::Snapshot,
-            durable: now.clone(),
+            history: vec![now.clone()],
             now,
             accepted: 0,
             refused: BTreeMap::new(),
@@ -96,19 +97,20 @@ impl Run {
         match self.random.below(60) {
             0 => {
                 self.rig.reopen().unwrap();
-                self.durable = self.now.clone();
+                self.history = vec![self.now.clone()];
             }
             1 => {
                 self.rig.cut_power().unwrap();
-                self.now = self.durable.clone();
+                self.now = self.history[0].clone();
+                self.history.truncate(1);
             }
             2 => {
                 self.rig.store().reopen().unwrap();
-                self.durable = self.now.clone();
+                self.history = vec![self.now.clone()];
             }
             3 => {
                 self.rig.store().sync().unwrap();
-                self.durable = self.now.clone();
+                self.history = vec![self.now.clone()];
             }
             4 => self.fail(),
             _ => self.write(),
@@ -152,8 +154,9 @@ impl Run {
                 self.accepted += 1;
                 let promises = |state: &State| REPLICAS.map(|replica| state[&replica].promise());
                 if synced || promises(&next) != promises(&self.now) {
-                    self.durable = next.clone();
+                    self.history.clear();
                 }
+                self.history.push(next.clone());
                 self.now = next;
             }
             (Err(error), Err(refusal)) => {
@@ -166,25 +169,38 @@ impl Run {
         }
     }
 
-    /// A write that fails, and the reopening behind it.
+    /// A write that fails, and the reopening behind it. What was accepted before may be on its way
+    /// still, and then it may be that which fails.
     fn fail(&mut self) {
         let (changes, expected) = self.draw();
         let Ok(next) = expected else { return };
+        let settled = self.random.below(2) == 0;
+        if settled {
+            self.rig.store().settle().unwrap();
+            self.history = vec![self.now.clone()];
+        }
         let done = self.random.below(2) == 0;
         self.rig.faults.set(if done { Fault::WriteDone } else { Fault::WriteLost }, 0);
         let answer = self.rig.store().write(&batch(&changes), Durability::Buffered);
+        let answer = answer.and_then(|()| self.rig.store().sync());
         assert!(matches!(answer, Err(Error::Engine(_))), "{answer:?}");
         self.rig.store().reopen().unwrap();
-        if done {
-            self.now = next;
-        }
-        self.durable = self.now.clone();
+        self.history.push(next);
+        let found = self.history.iter().rposition(|state| self.shows(state));
+        let found = found.expect("a state that was accepted");
+        assert!(!settled || found == usize::from(done) || self.history[0] == self.history[1]);
+        self.now = self.history[found].clone();
+        self.history = vec![self.now.clone()];
+    }
+
+    fn shows(&self, state: &State) -> bool {
+        let log = |replica| self.rig.store().log(replica);
+        self.rig.store().replicas().unwrap() == existing(state)
+            && REPLICAS.into_iter().all(|replica| view(&log(replica)) == state[&replica].view())
     }
 
     fn compare(&mut self) {
-        let existing: Vec<_> =
-            REPLICAS.into_iter().filter(|replica| self.now[replica].exists()).collect();
-        assert_eq!(self.rig.store().replicas().unwrap(), existing);
+        assert_eq!(self.rig.store().replicas().unwrap(), existing(&self.now));
         for replica in REPLICAS {
             let log = self.rig.store().log(replica);
             let state = &self.now[&replica];
@@ -192,6 +208,10 @@ impl Run {
             ask(&mut self.random, &log, state);
         }
     }
+}
+
+fn existing(state: &State) -> Vec<ReplicaId> {
+    REPLICAS.into_iter().filter(|replica| state[replica].exists()).collect()
 }
 
 fn batch(changes: &[(ReplicaId, Change)]) -> LogBatch {
