@@ -34,7 +34,7 @@ fn torn(dir: &Path, last: impl FnOnce(&mut LogBatch)) {
     let mut batch = LogBatch::new();
     batch.append(ONE, [Entry::new(3, 10, vec![b'x'; 3000])]);
     last(&mut batch);
-    store.write(&batch, Durability::Buffered).unwrap();
+    store.write(&batch, Durability::Synced).unwrap();
     copy_tree(&whole, &dir.join("store"));
     store.close().unwrap();
     fs::remove_dir_all(&whole).unwrap();

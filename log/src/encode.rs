@@ -18,7 +18,7 @@ pub(crate) fn encode(steps: &[Step<'_>], batch: &mut WriteBatch) -> Result<()> {
             Step::Put { log, entries, log_bytes, appended_at_ms } => {
                 put_entries(*log, entries, *log_bytes, *appended_at_ms, batch)?;
             }
-            Step::Remove { log, first, last } => batch.remove_entries(*log, *first, *last),
+            Step::Remove { log, first, last, .. } => batch.remove_entries(*log, *first, *last),
             Step::PutMeta { key, body, data } => {
                 let header = record::header(*key, [body, data]);
                 batch.put_meta(*key, &[&header, body, data]).map_err(limits)?;
@@ -37,7 +37,8 @@ fn put_entries(
     batch: &mut WriteBatch,
 ) -> Result<()> {
     for entry in entries {
-        log_bytes += (RECORD_HEADER_BYTES + entry.payload.len()) as u64;
+        // A record that was there before may state any number.
+        log_bytes = log_bytes.saturating_add((RECORD_HEADER_BYTES + entry.payload.len()) as u64);
         let key = log.at(entry.id.index);
         let header = Header { term: entry.id.term, kind: entry.kind, appended_at_ms, log_bytes };
         let header = header.encode(key, &entry.payload);

@@ -139,6 +139,10 @@ pub enum Error {
         limit: usize,
     },
 
+    /// The queue of accepted batches is at its limit, and the caller asked not to wait for room.
+    #[error("too much waits to be written")]
+    Busy,
+
     /// A slot below [`FIRST_USER_SLOT`](kvlogdb_engine_api::FIRST_USER_SLOT) belongs to the log.
     #[error("slot {slot} belongs to the log")]
     ReservedSlot {
@@ -193,10 +197,5 @@ pub enum Error {
 impl Error {
     pub(crate) fn corrupt(replica: ReplicaId, index: u64, what: impl Into<String>) -> Self {
         Self::Corrupt { replica, index, what: what.into() }
-    }
-
-    /// Whether a write that ran beside a read can be the cause, so that the read must look again.
-    pub(crate) fn may_be_stale(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Engine(EngineError::Closed))
     }
 }

@@ -5,14 +5,19 @@
 //! [`check()`] walks a store and names every invariant that does not hold, [`survey`] says what it
 //! holds, [`transfer`] copies and compares stores, and [`stream`] makes one a stream of bytes.
 //!
-//! The rules stand in one place each: `plan` decides what a batch may do, `recover` what a store
+//! The rules stand in one place each: `draft` decides what a batch may do, `recover` what a store
 //! must look like when it is opened, `record` the bytes, `sidecar` how an engine that lost synced
 //! data is noticed.
 
+mod background;
 mod batch;
 pub mod check;
+mod commit;
+mod deliver;
+mod draft;
 mod encode;
 mod error;
+mod line;
 mod log;
 mod marks;
 mod options;
@@ -20,25 +25,32 @@ mod plan;
 mod read;
 pub mod record;
 mod recover;
+mod retention;
 mod runs;
+mod served;
 mod sidecar;
 mod state;
 mod store;
 pub mod stream;
 mod survey;
+mod sweep;
+mod ticket;
 pub mod transfer;
 mod trash;
 mod types;
+mod window;
 
 pub use batch::LogBatch;
 pub use check::{CheckReport, CheckedReplica, Problem, check};
 pub use error::{Error, Result};
 pub use log::Log;
-pub use options::{LogOptions, LostData, PurgeGuard};
+pub use options::{FlushPolicy, LogOptions, LostData, PurgeGuard, WhenFull};
 pub use read::Scan;
+pub use retention::Retention;
 pub use runs::MAX_TERM_RUNS;
 pub use store::{LogStore, Reopened};
 pub use survey::{Survey, Surveyed, survey};
+pub use ticket::{Accepted, Durable};
 pub use types::{Boundary, Entry, EntryKind, HardState, Leader, LogId, MAX_LEADER_BYTES, Snapshot};
 
 pub use kvlogdb_engine_api::{Durability, FIRST_USER_SLOT, MAX_PAYLOAD_BYTES, ReplicaId};

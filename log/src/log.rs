@@ -1,6 +1,7 @@
 //! One replica's log.
 
 use std::ops::RangeBounds;
+use std::sync::Arc;
 
 use kvlogdb_engine_api::{Durability, FIRST_USER_SLOT, MetaKey, ReplicaId};
 
@@ -8,6 +9,8 @@ use bytes::Bytes;
 
 use crate::read::{self, Scan};
 use crate::record::{self, slot};
+use crate::served::Live;
+use crate::state::Replica;
 use crate::types::{Boundary, Entry, HardState, LogId, Snapshot};
 use crate::{Error, LogBatch, LogStore, Result};
 
@@ -137,6 +140,13 @@ impl Log {
     pub fn last(&self) -> Result<Option<Boundary>> {
         let state = self.state()?;
         Ok(state.last_index().and_then(|index| state.at(index)))
+    }
+
+    /// The last id that is durable: never ahead of the disk. It goes back when entries are
+    /// truncated, and a commit of entries that were replaced meanwhile does not raise it.
+    pub fn durable(&self) -> Result<Option<Boundary>> {
+        let served = self.store.core().read_served();
+        Ok(served.live(self.replica)?.and_then(Live::durable_id))
     }
 
     /// How many entries the log has.
@@ -275,14 +285,21 @@ impl Log {
         self.body(slot)
     }
 
-    fn state(&self) -> Result<std::sync::Arc<crate::state::Replica>> {
-        self.store.replica(self.replica).map(|(_, state)| state)
+    pub(crate) fn state(&self) -> Result<Arc<Replica>> {
+        Ok(self.store.core().read_served().view(self.replica)?.state)
     }
 
-    /// The body of one metadata record.
+    /// The body of one metadata record: from memory where the engine may not have it yet.
     fn body(&self, number: u16) -> Result<Option<Bytes>> {
-        let (engine, _) = self.store.replica(self.replica)?;
         let key = MetaKey::replica(self.replica, number);
+        let engine = {
+            let served = self.store.core().read_served();
+            served.live(self.replica)?;
+            if let Some(body) = served.pending_body(key) {
+                return Ok(body.clone());
+            }
+            Arc::clone(&served.engine)
+        };
         let Some(record) = engine.meta(key)? else {
             return Ok(None);
         };

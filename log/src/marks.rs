@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kvlogdb_engine_api::MetaKey;
 
+use crate::line::Need;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
 use crate::sidecar::{Reading, Sidecar};
@@ -21,16 +22,12 @@ pub(crate) struct Marks {
     /// Whether anything was written since the last mark.
     pending: bool,
     failure: Option<io::Error>,
+    /// Whether the last attempt to write the sidecar failed.
+    failing: bool,
 }
 
-/// How a mark is needed for a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Not before the interval has passed.
-    Interval,
-    /// With this write: it changes a term or a vote.
-    Now,
-}
+/// How long after a failure the sidecar is left alone, at the least.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 fn failed(error: io::Error) -> Error {
     Error::Engine(kvlogdb_engine_api::Error::io("keep the sidecar", error))
@@ -50,6 +47,7 @@ impl Marks {
             marked_at: Instant::now(),
             pending: false,
             failure: None,
+            failing: false,
         };
         let Some(path) = options.sidecar.as_deref() else {
             return Ok(marks);
@@ -92,9 +90,16 @@ impl Marks {
         due.then(|| store_record_step(self.next()))
     }
 
-    /// Notes a write that carried no mark.
-    pub(crate) fn note_write(&mut self) {
-        self.pending = true;
+    /// Notes a write that carried no mark. Answers whether it is the first since the last mark.
+    pub(crate) fn note_write(&mut self) -> bool {
+        !std::mem::replace(&mut self.pending, true) && self.sidecar.is_some()
+    }
+
+    /// When the next mark is due, `None` while nothing waits for one.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        // A sidecar that cannot be written is tried again, and not without a pause.
+        let wait = if self.failing { self.interval.max(RETRY_WAIT) } else { self.interval };
+        self.is_behind().then(|| self.marked_at.checked_add(wait)).flatten()
     }
 
     /// Whether the last mark does not cover everything.
@@ -107,12 +112,12 @@ impl Marks {
     pub(crate) fn synced(&mut self) {
         self.mark = self.next();
         self.marked_at = Instant::now();
-        self.pending = false;
+        (self.pending, self.failing) = (false, false);
         if let Some(sidecar) = &mut self.sidecar
             && let Err(error) = sidecar.write(self.mark)
         {
             self.failure = Some(error);
-            self.pending = true;
+            (self.pending, self.failing) = (true, true);
             self.skip_slot();
         }
     }

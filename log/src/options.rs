@@ -27,6 +27,15 @@ pub struct LogOptions {
     pub lost_data: LostData,
     /// What a purge is held against.
     pub purge_guard: PurgeGuard,
+    /// How long a commit may collect; [`FlushPolicy::Adaptive`] unless set.
+    pub flush: FlushPolicy,
+    /// How much memory entries may take that the engine has already; 16 MiB unless set.
+    pub cache_bytes: usize,
+    /// How many bytes of accepted batches may wait to be written; 64 MiB unless set. One batch may
+    /// go over it.
+    pub queue_bytes: usize,
+    /// How many entries of accepted batches may wait to be written; 65,536 unless set.
+    pub queue_entries: usize,
 }
 
 impl Default for LogOptions {
@@ -36,6 +45,10 @@ impl Default for LogOptions {
             mark_interval: Duration::from_secs(1),
             lost_data: LostData::Refuse,
             purge_guard: PurgeGuard::None,
+            flush: FlushPolicy::Adaptive,
+            cache_bytes: 16 << 20,
+            queue_bytes: 64 << 20,
+            queue_entries: 1 << 16,
         }
     }
 }
@@ -60,4 +73,33 @@ pub enum PurgeGuard {
     None,
     /// The recorded snapshot: purging what it does not cover is refused.
     Snapshot,
+}
+
+/// How long accepted batches collect before a commit carries them. Whatever has collected while a
+/// commit is in its sync goes with the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FlushPolicy {
+    /// A commit begins as soon as the one before has ended.
+    Immediate,
+    /// A commit waits for so many entries, or for so long, whichever comes first.
+    Batch {
+        /// How many entries.
+        entries: usize,
+        /// How long.
+        interval: Duration,
+    },
+    /// As [`Immediate`](Self::Immediate) for one writer; where several wrote together, a commit
+    /// waits for them to come back, for up to a third of the time that the last one took.
+    #[default]
+    Adaptive,
+}
+
+/// What a writer does when the queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenFull {
+    /// Wait for room.
+    #[default]
+    Wait,
+    /// Answer [`Busy`](crate::Error::Busy).
+    Busy,
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use kvlogdb_engine_api::{KvLogDb, LogName, Order, ReplicaId};
 
 use crate::record::{Header, RECORD_HEADER_BYTES};
+use crate::served::{Live, View};
 use crate::state::Replica;
 use crate::types::{Entry, LogId};
 use crate::{Error, Log, Result};
@@ -112,23 +113,20 @@ pub(crate) fn entries(
     range: &impl RangeBounds<u64>,
     limit_bytes: u64,
 ) -> Result<Vec<Entry>> {
-    let attempt = || {
-        let (engine, state) = log.store.replica(log.replica)?;
-        match resolve(log.replica, &state, range)? {
-            Some(range) => {
-                Reader::new(log.replica, &state, &range, limit_bytes).read(&*engine, range)
+    loop {
+        let view = log.store.core().read_served().view(log.replica)?;
+        let Some(range) = resolve(log.replica, &view.state, range)? else {
+            return Ok(Vec::new());
+        };
+        let mut reader = Reader::new(log.replica, &view.state, &range, limit_bytes);
+        match reader.read(log, &view) {
+            Ok(true) => return Ok(reader.found),
+            // What is wrong although nothing has changed since is wrong.
+            Err(error) if log.store.core().read_served().holds(log.replica, &view) => {
+                return Err(error);
             }
-            None => Ok(Vec::new()),
+            Ok(false) | Err(_) => {}
         }
-    };
-    match attempt() {
-        // The engine may have been ahead of the state, in the middle of a write. With no write
-        // under way, what is wrong is wrong.
-        Err(error) if error.may_be_stale() => {
-            let _paused = log.store.pause_writes();
-            attempt()
-        }
-        answer => answer,
     }
 }
 
@@ -176,14 +174,15 @@ fn bounds_last(range: &impl RangeBounds<u64>) -> Option<u64> {
     }
 }
 
-/// Takes entries from an engine's scan and checks each of them.
+/// Takes entries from memory and from the engine, and checks each that comes from there.
 struct Reader<'a> {
     replica: ReplicaId,
     log: LogName,
     state: &'a Replica,
     next: u64,
+    end: u64,
     left_bytes: u64,
-    full: bool,
+    done: bool,
     found: Vec<Entry>,
 }
 
@@ -199,15 +198,47 @@ impl<'a> Reader<'a> {
             log: state.log(replica),
             state,
             next: *range.start(),
+            end: *range.end(),
             left_bytes: limit_bytes,
-            full: false,
+            done: false,
             found: Vec::new(),
         }
     }
 
-    fn read(mut self, engine: &dyn KvLogDb, range: RangeInclusive<u64>) -> Result<Vec<Entry>> {
-        let end = *range.end();
+    /// Reads until the end of the range or the limit; `false` where the log has changed meanwhile
+    /// in a way that the view does not show.
+    fn read(&mut self, log: &Log, view: &View) -> Result<bool> {
+        loop {
+            let in_memory = {
+                let served = log.store.core().read_served();
+                if !served.holds(self.replica, view) {
+                    return Ok(false);
+                }
+                let live = served.live(self.replica)?;
+                live.and_then(|live| self.take_from_memory(live))
+            };
+            if self.done {
+                return Ok(true);
+            }
+            let end = in_memory.map_or(self.end, |first| self.end.min(first.saturating_sub(1)));
+            self.read_engine(&*view.engine, end)?;
+        }
+    }
+
+    /// Takes what memory has, from the next index on. Answers where memory begins.
+    fn take_from_memory(&mut self, live: &Live) -> Option<u64> {
+        for entry in live.entries_from(self.next) {
+            if self.done || self.is_full(entry.payload.len()) {
+                break;
+            }
+            self.push(entry.clone());
+        }
+        live.window.first()
+    }
+
+    fn read_engine(&mut self, engine: &dyn KvLogDb, end: u64) -> Result<()> {
         let mut failure = None;
+        let range = self.next..=end;
         let scanned =
             engine.scan(self.log, range, Order::Ascending, usize::MAX, &mut |index, record| {
                 match self.take(index, record) {
@@ -222,11 +253,24 @@ impl<'a> Reader<'a> {
         if let Some(error) = failure {
             return Err(error);
         }
-        let reached = self.found.last().is_some_and(|last| last.id.index == end);
-        if !reached && !self.full {
+        let reached = self.found.last().is_some_and(|last| last.id.index >= end);
+        if !reached && !self.done {
             return Err(Error::corrupt(self.replica, self.next, "it is missing"));
         }
-        Ok(self.found)
+        Ok(())
+    }
+
+    /// Whether another entry would go over the limit, which is then the end.
+    fn is_full(&mut self, payload_bytes: usize) -> bool {
+        self.done |= payload_bytes as u64 > self.left_bytes && !self.found.is_empty();
+        self.done
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.left_bytes = self.left_bytes.saturating_sub(entry.payload.len() as u64);
+        self.done = entry.id.index >= self.end;
+        self.next = entry.id.index.saturating_add(1);
+        self.found.push(entry);
     }
 
     /// Damage that the engine found is damage to the entry that comes next.
@@ -249,16 +293,12 @@ impl<'a> Reader<'a> {
             let what = "its term is not the one in the state";
             return Err(Error::corrupt(self.replica, index, what));
         }
-        let payload_bytes = payload.len() as u64;
-        if payload_bytes > self.left_bytes && !self.found.is_empty() {
-            self.full = true;
+        if self.is_full(payload.len()) {
             return Ok(ControlFlow::Break(()));
         }
-        self.left_bytes = self.left_bytes.saturating_sub(payload_bytes);
         let id = LogId::new(header.term, index);
         let payload = keep_payload(record);
-        self.found.push(Entry { id, kind: header.kind, payload });
-        self.next = index.saturating_add(1);
+        self.push(Entry { id, kind: header.kind, payload });
         Ok(ControlFlow::Continue(()))
     }
 }

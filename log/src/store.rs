@@ -1,40 +1,42 @@
 //! The store: many replicas' logs in one engine.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use kvlogdb_engine_api::{
-    Durability, EngineInfo, Error as EngineError, KvLogDb, MetaKey, ReplicaId,
-    Result as EngineResult, WriteBatch,
+    Durability, EngineInfo, Error as EngineError, KvLogDb, ReplicaId, Result as EngineResult,
+    WriteBatch,
 };
 
 use crate::check::{self, CheckReport};
-use crate::marks::{self, Marks, Need};
-use crate::plan::Ground;
-use crate::record::{self, slot};
-use crate::recover::{self, Held};
-use crate::state::Replica;
-use crate::{Error, Log, LogBatch, LogOptions, Result, encode};
+use crate::commit::{Core, Loaded, Reason, Writer};
+use crate::line::Gate;
+use crate::marks::{self, Marks};
+use crate::recover;
+use crate::served::{Live, Refusal, Served};
+use crate::ticket::{Accepted, Durable, Listener, Ticket};
+use crate::{Log, LogBatch, LogOptions, Result, WhenFull, background, encode};
 
 /// Opens the engine under a store; called again by [`LogStore::reopen`].
 type Opener = Box<dyn Fn() -> EngineResult<Arc<dyn KvLogDb>> + Send + Sync>;
 
-/// An arena larger than this is given back after its batch.
-const KEPT_ARENA_BYTES: usize = 1 << 20;
-
 /// The logs of any number of replicas in one engine.
 ///
 /// A handle: clones are cheap and lead to the same store, which closes with the last of them.
-/// Any number of threads may use it. Writes go one after the other; reads do not wait for them.
+///
+/// # Concurrency
+///
+/// Any number of threads may use it. Writes are accepted one after the other, for a moment each,
+/// and from then on can be read. Whatever is accepted while the engine syncs is carried by its
+/// next commit: one write and one sync for all. Reads wait for nobody's sync.
 ///
 /// # Failure
 ///
 /// When the engine fails a write or a sync, what is on the disk is unknown until it is opened
 /// again. From then on every call answers [`Poisoned`](kvlogdb_engine_api::Error::Poisoned) with
-/// the first cause, until [`reopen`](Self::reopen).
+/// the first cause, until [`reopen`](Self::reopen); whoever waits for a commit hears it, too.
 ///
 /// # Examples
 ///
@@ -56,35 +58,13 @@ const KEPT_ARENA_BYTES: usize = 1 << 20;
 /// ```
 #[derive(Clone)]
 pub struct LogStore {
-    inner: Arc<Inner>,
+    handle: Arc<Handle>,
 }
 
-struct Inner {
+/// Closes the store with the last of its handles; the background thread holds no handle.
+struct Handle {
     opener: Opener,
-    options: LogOptions,
-    /// Held for the whole of a write: one caller at a time.
-    writer: Mutex<Writer>,
-    served: RwLock<Served>,
-}
-
-struct Writer {
-    batch: WriteBatch,
-    marks: Marks,
-    /// Replicas of which keys wait for deletion.
-    littered: BTreeSet<ReplicaId>,
-}
-
-/// What readers see.
-struct Served {
-    engine: Arc<dyn KvLogDb>,
-    replicas: HashMap<ReplicaId, Held>,
-    /// Why nothing is served any more.
-    refusal: Option<Refusal>,
-}
-
-enum Refusal {
-    Closed,
-    Poisoned(Arc<EngineError>),
+    core: Arc<Core>,
 }
 
 /// What became of a replica's log when the store was reopened.
@@ -106,19 +86,17 @@ impl LogStore {
     ///
     /// # Errors
     ///
-    /// What the opener answers; [`Error::LostSyncedData`] and [`Error::StoreDamaged`].
+    /// What the opener answers; [`LostSyncedData`](crate::Error::LostSyncedData) and
+    /// [`StoreDamaged`](crate::Error::StoreDamaged).
     pub fn open(
         opener: impl Fn() -> EngineResult<Arc<dyn KvLogDb>> + Send + Sync + 'static,
         options: LogOptions,
     ) -> Result<Self> {
-        let (served, writer) = load(&opener, &options)?;
-        let inner = Inner {
-            opener: Box::new(opener),
-            options,
-            writer: Mutex::new(writer),
-            served: RwLock::new(served),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        let Loaded { served, writer, littered } = load(&opener, &options)?;
+        let core = Arc::new(Core::new(options, served, writer, littered));
+        background::start(&core)
+            .map_err(|error| EngineError::io("start the store's thread", error))?;
+        Ok(Self { handle: Arc::new(Handle { opener: Box::new(opener), core }) })
     }
 
     /// The log of one replica, whether or not it exists yet: the first write makes it.
@@ -131,28 +109,47 @@ impl LogStore {
     /// # Durability
     ///
     /// As asked, and [`Synced`](Durability::Synced) whatever was asked where the batch changes a
-    /// term or a vote.
+    /// term or a vote. A Synced batch is on the disk when the call returns, and so is every batch
+    /// that was accepted before it. A Buffered one is accepted, and its commit follows.
     ///
     /// # Errors
     ///
     /// A refusal by a rule changes nothing, and the store goes on. After an engine's failure the
-    /// batch is whole or absent once the store is reopened.
+    /// batch is whole or absent once the store is reopened. Of a Buffered batch the failure shows
+    /// with the next call.
     pub fn write(&self, batch: &LogBatch, durability: Durability) -> Result<()> {
-        let mut writer = self.lock_writer();
-        let engine = self.engine()?;
-        let ground =
-            Ground { engine: &*engine, guard: self.inner.options.purge_guard, now_ms: now_ms() };
-        let plan = ground.plan(batch, |replica| self.current(replica))?;
-        writer.batch.clear();
-        encode::encode(&plan.steps, &mut writer.batch)?;
-        let need = if plan.changes_vote { Need::Now } else { Need::Interval };
-        let durability = if plan.changes_vote { Durability::Synced } else { durability };
-        self.commit(&mut writer, &*engine, durability, need)?;
-        let littered = plan.replicas.iter().filter(|(_, replica)| !replica.trash.is_empty());
-        writer.littered.extend(littered.map(|(&id, _)| id));
-        self.publish(plan.replicas);
-        // The batch is in: a failure from here on poisons the store, and is not the caller's.
-        let _ = self.sweep(&mut writer, &*engine);
+        let ticket = self.core().accept(batch, durability, Listener::Caller, WhenFull::Wait)?;
+        if ticket.durability == Durability::Synced {
+            return self.await_durable(&ticket);
+        }
+        self.core().help_along();
+        Ok(())
+    }
+
+    /// Accepts a batch to be synced, and returns before it is: see [`Accepted`] for what to wait
+    /// for, and how.
+    ///
+    /// # Errors
+    ///
+    /// Refusals as in [`write`](Self::write), and [`Busy`](crate::Error::Busy) where the queue is
+    /// full and the caller would rather not wait.
+    pub fn submit(&self, batch: &LogBatch, when_full: WhenFull) -> Result<Accepted> {
+        let ticket = self.core().accept(batch, Durability::Synced, Listener::Nobody, when_full)?;
+        Ok(Accepted { ticket, store: self.clone() })
+    }
+
+    /// As [`submit`](Self::submit), with a callback for the end: it is called exactly once, in the
+    /// order in which batches were accepted, with no lock held. It may use the store, drop it or
+    /// close it. It should not block, because other callbacks wait behind it; a batch that is
+    /// refused here has no end, and its callback is not called.
+    pub fn submit_with(
+        &self,
+        batch: &LogBatch,
+        when_full: WhenFull,
+        callback: impl FnOnce(Result<&[Durable]>) + Send + 'static,
+    ) -> Result<()> {
+        let listener = Listener::Callback(Box::new(callback));
+        self.core().accept(batch, Durability::Synced, listener, when_full)?;
         Ok(())
     }
 
@@ -161,42 +158,56 @@ impl LogStore {
         self.write(&LogBatch::new(), Durability::Synced)
     }
 
+    /// Writes what was accepted, deletes everything that waits for deletion, and syncs. What is
+    /// purged or dropped while it runs is deleted with the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync).
+    pub fn settle(&self) -> Result<()> {
+        while self.core().sweep(background::MAX_SLICE_ENTRIES).is_some() {
+            self.core().lead_if_free(Reason::Queue);
+        }
+        self.sync()
+    }
+
     /// The replicas that have a log, hard state or slots, in order. Damaged ones are among them.
     pub fn replicas(&self) -> Result<Vec<ReplicaId>> {
-        let served = self.serving()?;
-        let exists = |held: &Held| held.as_ref().map_or(true, |replica| replica.exists());
-        let mut ids: Vec<_> =
-            served.replicas.iter().filter(|(_, held)| exists(held)).map(|(&id, _)| id).collect();
-        ids.sort_unstable();
-        Ok(ids)
+        let served = self.core().read_served();
+        served.check()?;
+        let exists = |held: Result<&Live, _>| held.map_or(true, |live| live.state.exists());
+        Ok(served.replicas().filter(|(_, held)| exists(*held)).map(|(id, _)| id).collect())
     }
 
     /// The replicas that are refused because they are damaged, and why.
     pub fn damaged(&self) -> Result<Vec<(ReplicaId, String)>> {
-        let served = self.serving()?;
-        let mut damaged: Vec<_> = served
-            .replicas
-            .iter()
-            .filter_map(|(&id, held)| Some((id, held.as_ref().err()?.to_string())))
-            .collect();
-        damaged.sort_unstable();
-        Ok(damaged)
+        let served = self.core().read_served();
+        served.check()?;
+        let damaged =
+            served.replicas().filter_map(|(id, held)| Some((id, held.err()?.to_string())));
+        Ok(damaged.collect())
     }
 
-    /// Walks the whole store and names every invariant that does not hold. No write runs
-    /// meanwhile.
+    /// How many entries are purged or dropped and still wait in the background for their deletion.
+    pub fn waiting_for_deletion(&self) -> u64 {
+        self.core().waiting_for_deletion()
+    }
+
+    /// Walks the whole store and names every invariant that does not hold. Accepted batches are
+    /// written first, and no commit runs meanwhile.
     ///
     /// # Errors
     ///
     /// Failures of the engine; damage is in the report.
     pub fn check(&self) -> Result<CheckReport> {
-        let _writer = self.lock_writer();
-        check::check(&*self.engine()?, self.inner.options.sidecar.as_deref())
+        self.core().quiesced(Gate::Open, |_| {
+            check::check(&*self.engine()?, self.core().options.sidecar.as_deref())
+        })
     }
 
     /// What the engine says of itself.
     pub fn info(&self) -> EngineInfo {
-        self.read_served().engine.info()
+        self.core().read_served().engine.info()
     }
 
     /// How many bytes the store takes on its disk.
@@ -205,16 +216,16 @@ impl LogStore {
     }
 
     /// Gives the space of removed entries back to the file system, as far as the engine can; see
-    /// [`EngineInfo::reclaim`] for what it holds up.
+    /// [`EngineInfo::reclaim`] for what it holds up. Entries that wait for their deletion go first.
     pub fn reclaim(&self) -> Result<()> {
-        let _writer = self.lock_writer();
-        Ok(self.engine()?.reclaim()?)
+        self.settle()?;
+        self.core().quiesced(Gate::Open, |_| Ok(self.engine()?.reclaim()?))
     }
 
     /// The last failure to write the sidecar since this was last asked. Such a failure takes
     /// nothing from what was acknowledged; it leaves more of it uncovered by the sidecar.
     pub fn take_sidecar_failure(&self) -> Option<io::Error> {
-        self.lock_writer().marks.take_failure()
+        self.core().lock_writer().marks.take_failure()
     }
 
     /// Closes the engine and opens it again through the opener, after a failure or a close: state
@@ -227,151 +238,54 @@ impl LogStore {
     /// that cannot be opened twice in a process. The store then refuses as before, and reopening
     /// can be tried again.
     pub fn reopen(&self) -> Result<Vec<Reopened>> {
-        let mut writer = self.lock_writer();
-        let old = {
-            let mut served = self.write_served();
-            if served.refusal.is_none() && writer.marks.is_behind() {
-                let _ = write_mark(&mut writer, &*served.engine);
-            }
-            served.refusal.get_or_insert(Refusal::Closed);
-            Arc::clone(&served.engine)
-        };
-        // The engine is opened anew because it failed: closing may fail the same way.
-        let _ = old.close();
-        drop(old);
-        let (fresh, fresh_writer) = load(&self.inner.opener, &self.inner.options)?;
-        *writer = fresh_writer;
-        let before = std::mem::replace(&mut *self.write_served(), fresh).replicas;
-        let after = &self.read_served().replicas;
-        let last = |held: Option<&Held>| held.and_then(|held| held.as_ref().ok()?.last_index());
-        let ids: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
-        let report = |replica| Reopened {
-            replica,
-            last_before: last(before.get(&replica)),
-            last_after: last(after.get(&replica)),
-        };
-        Ok(ids.into_iter().map(report).collect())
+        self.core().quiesced(Gate::Shut, |writer| {
+            let old = {
+                let mut served = self.core().write_served();
+                if served.refusal.is_none() && writer.marks.is_behind() {
+                    let _ = write_mark(&mut writer.marks, &*served.engine);
+                }
+                served.refusal.get_or_insert(Refusal::Closed);
+                Arc::clone(&served.engine)
+            };
+            // The engine is opened anew because it failed: closing may fail the same way.
+            let _ = self.core().close_engine(writer, &*old);
+            let before = lasts(&self.core().read_served());
+            let loaded = load(&self.handle.opener, &self.core().options)?;
+            let after = lasts(&loaded.served);
+            drop(self.core().replace(writer, loaded));
+            let ids: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
+            let report = |replica| Reopened {
+                replica,
+                last_before: before.get(&replica).copied().flatten(),
+                last_after: after.get(&replica).copied().flatten(),
+            };
+            Ok(ids.into_iter().map(report).collect())
+        })
     }
 
-    /// Syncs what was written, marks it in the sidecar, and closes the engine. Handles that are
-    /// left answer [`Closed`](EngineError::Closed). A second call does nothing.
+    /// Writes and syncs what was accepted, marks it in the sidecar, and closes the engine. Handles
+    /// that are left answer [`Closed`](EngineError::Closed). A second call does nothing.
+    ///
+    /// When it returns, whoever waited for a batch has been told: it must not be called with a
+    /// lock held that a callback needs. Called from a callback, it does not wait for the others.
     pub fn close(&self) -> Result<()> {
-        self.inner.close()
+        let closed = self.handle.close();
+        self.core().deliver_all();
+        closed
     }
 
-    /// One replica as it is served; one that does not exist is empty.
-    pub(crate) fn replica(&self, id: ReplicaId) -> Result<(Arc<dyn KvLogDb>, Arc<Replica>)> {
-        let served = self.serving()?;
-        let replica = match served.replicas.get(&id) {
-            None => Arc::default(),
-            Some(Ok(replica)) => Arc::clone(replica),
-            Some(Err(what)) => {
-                return Err(Error::Damaged { replica: id, what: what.to_string() });
-            }
-        };
-        Ok((Arc::clone(&served.engine), replica))
+    pub(crate) fn core(&self) -> &Core {
+        &self.handle.core
     }
 
-    /// Waits for the write that is under way and holds up the next.
-    pub(crate) fn pause_writes(&self) -> impl Drop + '_ {
-        self.lock_writer()
-    }
-
-    fn current(&self, id: ReplicaId) -> Result<Arc<Replica>> {
-        self.replica(id).map(|(_, replica)| replica)
+    pub(crate) fn await_durable(&self, ticket: &Arc<Ticket>) -> Result<()> {
+        self.core().await_durable(ticket)
     }
 
     fn engine(&self) -> Result<Arc<dyn KvLogDb>> {
-        Ok(Arc::clone(&self.serving()?.engine))
-    }
-
-    /// Writes the writer's batch, with a mark where one is due.
-    fn commit(
-        &self,
-        writer: &mut Writer,
-        engine: &dyn KvLogDb,
-        durability: Durability,
-        need: Need,
-    ) -> Result<()> {
-        let news = !writer.batch.is_empty() || writer.marks.is_behind();
-        let mark = if news { writer.marks.step(need) } else { None };
-        encode::encode(mark.as_slice(), &mut writer.batch)?;
-        let durability = if mark.is_some() { Durability::Synced } else { durability };
-        if let Err(error) = engine.write(&[&writer.batch], durability) {
-            return Err(self.refuse(error));
-        }
-        if mark.is_some() {
-            writer.marks.synced();
-        } else if news {
-            writer.marks.note_write();
-        }
-        if writer.batch.len_bytes() > KEPT_ARENA_BYTES {
-            writer.batch = WriteBatch::new();
-        }
-        Ok(())
-    }
-
-    /// Serves nothing from now on, because of `error`.
-    fn refuse(&self, error: EngineError) -> Error {
-        let cause = match error {
-            EngineError::Poisoned { cause } => cause,
-            other => Arc::new(other),
-        };
-        let refusal = Refusal::Poisoned(Arc::clone(&cause));
-        self.write_served().refusal.get_or_insert(refusal);
-        Error::Engine(EngineError::Poisoned { cause })
-    }
-
-    fn publish(&self, replicas: BTreeMap<ReplicaId, Replica>) {
-        let mut served = self.write_served();
-        for (id, replica) in replicas {
-            if replica.slots.is_empty() {
-                served.replicas.remove(&id);
-            } else {
-                served.replicas.insert(id, Ok(Arc::new(replica)));
-            }
-        }
-    }
-
-    /// Deletes the keys that wait for it, slice by slice.
-    fn sweep(&self, writer: &mut Writer, engine: &dyn KvLogDb) -> Result<()> {
-        while let Some(id) = writer.littered.first().copied() {
-            let mut replica = Replica::clone(&*self.current(id)?);
-            writer.batch.clear();
-            let current = replica.slots.contains(&slot::STATE).then_some(replica.incarnation);
-            replica.trash.take_slice(id, current, &mut writer.batch);
-            put_trash(id, &mut replica, &mut writer.batch)?;
-            self.commit(writer, engine, Durability::Buffered, Need::Interval)?;
-            if replica.trash.is_empty() {
-                writer.littered.remove(&id);
-            }
-            self.publish(BTreeMap::from([(id, replica)]));
-        }
-        Ok(())
-    }
-
-    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
-        self.inner.lock_writer()
-    }
-
-    fn read_served(&self) -> RwLockReadGuard<'_, Served> {
-        self.inner.served.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_served(&self) -> RwLockWriteGuard<'_, Served> {
-        self.inner.served.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is served, or why nothing is.
-    fn serving(&self) -> Result<RwLockReadGuard<'_, Served>> {
-        let served = self.read_served();
-        match &served.refusal {
-            None => Ok(served),
-            Some(Refusal::Closed) => Err(EngineError::Closed.into()),
-            Some(Refusal::Poisoned(cause)) => {
-                Err(EngineError::Poisoned { cause: Arc::clone(cause) }.into())
-            }
-        }
+        let served = self.core().read_served();
+        served.check()?;
+        Ok(Arc::clone(&served.engine))
     }
 }
 
@@ -381,42 +295,31 @@ impl fmt::Debug for LogStore {
     }
 }
 
-impl Inner {
-    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Handle {
     fn close(&self) -> Result<()> {
-        let mut writer = self.lock_writer();
-        let (engine, serving) = {
-            let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
-            let serving = served.refusal.is_none();
-            served.refusal.get_or_insert(Refusal::Closed);
-            (Arc::clone(&served.engine), serving)
-        };
-        let marked = if serving && writer.marks.is_behind() {
-            write_mark(&mut writer, &*engine)
-        } else {
-            Ok(())
-        };
-        engine.close()?;
-        marked
+        self.core.close(write_mark)
     }
 }
 
-impl Drop for Inner {
+impl Drop for Handle {
     fn drop(&mut self) {
         let _ = self.close();
+        self.core.signal.end();
     }
+}
+
+/// The last index of every replica's log.
+fn lasts(served: &Served) -> BTreeMap<ReplicaId, Option<u64>> {
+    let last = |held: Result<&Live, _>| held.ok().and_then(|live| live.state.last_index());
+    served.replicas().map(|(id, held)| (id, last(held))).collect()
 }
 
 /// Syncs and marks everything written so far; the first time, this makes the store's own record.
-fn write_mark(writer: &mut Writer, engine: &dyn KvLogDb) -> Result<()> {
-    let mark = writer.marks.next();
-    writer.batch.clear();
-    encode::encode(&[marks::store_record_step(mark)], &mut writer.batch)?;
-    engine.write(&[&writer.batch], Durability::Synced)?;
-    writer.marks.synced();
+fn write_mark(marks: &mut Marks, engine: &dyn KvLogDb) -> Result<()> {
+    let mut batch = WriteBatch::new();
+    encode::encode(&[marks::store_record_step(marks.next())], &mut batch)?;
+    engine.write(&[&batch], Durability::Synced)?;
+    marks.synced();
     Ok(())
 }
 
@@ -424,39 +327,22 @@ fn write_mark(writer: &mut Writer, engine: &dyn KvLogDb) -> Result<()> {
 fn load(
     opener: &dyn Fn() -> EngineResult<Arc<dyn KvLogDb>>,
     options: &LogOptions,
-) -> Result<(Served, Writer)> {
+) -> Result<Loaded> {
     let engine = opener()?;
     let contents = recover::read(&*engine)?;
     if contents.store.is_none() && !contents.replicas.is_empty() {
-        return Err(Error::StoreDamaged { what: "its own record is missing".into() });
+        let what = "its own record is missing".into();
+        return Err(crate::Error::StoreDamaged { what });
     }
-    let marks = Marks::open(options, contents.store)?;
+    let mut marks = Marks::open(options, contents.store)?;
     let littered = contents.replicas.iter().filter_map(|(&id, held)| {
         held.as_ref().is_ok_and(|replica| !replica.trash.is_empty()).then_some(id)
     });
-    let mut writer = Writer { batch: WriteBatch::new(), marks, littered: littered.collect() };
-    if contents.store.is_none() || writer.marks.is_behind() {
+    let littered = littered.collect();
+    if contents.store.is_none() || marks.is_behind() {
         // From here on an engine that opens empty is known to have lost its data.
-        write_mark(&mut writer, &*engine)?;
+        write_mark(&mut marks, &*engine)?;
     }
-    Ok((Served { engine, replicas: contents.replicas, refusal: None }, writer))
-}
-
-/// Adds the record of what still waits for deletion to a slice's batch.
-fn put_trash(id: ReplicaId, replica: &mut Replica, batch: &mut WriteBatch) -> Result<()> {
-    let key = MetaKey::replica(id, slot::TRASH);
-    if replica.trash.is_empty() {
-        replica.slots.remove(&slot::TRASH);
-        batch.remove_meta(key);
-    } else {
-        let body = replica.trash.to_body();
-        batch.put_meta(key, &[&record::header(key, [&body, &[]]), &body])?;
-    }
-    Ok(())
-}
-
-/// The clock, in milliseconds since 1970; 0 where it stands before that.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let served = Served::new(engine, contents.replicas);
+    Ok(Loaded { served, writer: Writer::new(marks), littered })
 }

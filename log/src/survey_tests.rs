@@ -29,6 +29,7 @@ fn store() -> MemoryEngine {
         .append(TWO, [Entry::new(1, 1, "")])
         .purge_through(TWO, LogId::new(2, 8));
     store.write(&batch, Durability::Synced).unwrap();
+    store.settle().unwrap();
     store.close().unwrap();
     disk.open().unwrap()
 }

@@ -24,6 +24,7 @@ pub(crate) fn sample() -> MemoryEngine {
         .put_slot(EDGE, u16::MAX, "mine")
         .unwrap();
     store.write(&batch, Durability::Synced).unwrap();
+    store.settle().unwrap();
     store.close().unwrap();
     disk.open().unwrap()
 }

@@ -8,9 +8,6 @@ use kvlogdb_engine_api::{LogName, ReplicaId, WriteBatch};
 
 use crate::record::{self, Unreadable};
 
-/// The most entries that one slice deletes.
-pub(crate) const SLICE_ENTRIES: u64 = 1024;
-
 /// A range of keys that waits for deletion; both bounds are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Garbage {
@@ -65,19 +62,27 @@ impl Trash {
         }
     }
 
-    /// Takes one slice off and adds its deletion to `batch`. A log of which nothing else is left
-    /// goes as a whole, so that the engine can drop what it keeps for it.
+    /// How many keys wait, holes counted.
+    pub(crate) fn entries(&self) -> u64 {
+        let count = |garbage: &Garbage| (garbage.last - garbage.first).saturating_add(1);
+        self.ranges.iter().map(count).fold(0, u64::saturating_add)
+    }
+
+    /// Takes one slice of up to `entries` entries off and adds its deletion to `batch`. A log of
+    /// which nothing else is left goes as a whole, so that the engine can drop what it keeps for
+    /// it.
     pub(crate) fn take_slice(
         &mut self,
         replica: ReplicaId,
         current: Option<u32>,
+        entries: u64,
         batch: &mut WriteBatch,
     ) {
         let Some(garbage) = self.ranges.first_mut() else {
             return;
         };
         let log = LogName { replica, incarnation: garbage.incarnation };
-        let end = garbage.first.saturating_add(SLICE_ENTRIES - 1).min(garbage.last);
+        let end = garbage.first.saturating_add(entries.saturating_sub(1)).min(garbage.last);
         batch.remove_entries(log, garbage.first, end);
         if end < garbage.last {
             garbage.first = end + 1;
@@ -98,12 +103,13 @@ mod tests {
     use super::*;
 
     const REPLICA: ReplicaId = ReplicaId { group: 1, node: 0 };
+    const SLICE_ENTRIES: u64 = 100;
 
     fn drain(trash: &mut Trash, current: Option<u32>) -> Vec<(u32, u64, u64)> {
         let mut deleted = Vec::new();
         while !trash.is_empty() {
             let mut batch = WriteBatch::new();
-            trash.take_slice(REPLICA, current, &mut batch);
+            trash.take_slice(REPLICA, current, SLICE_ENTRIES, &mut batch);
             deleted.extend(batch.operations().map(|operation| match operation {
                 Operation::RemoveEntries { log, first, last } => (log.incarnation, first, last),
                 Operation::RemoveLog { log } => (log.incarnation, 0, u64::MAX),

@@ -175,6 +175,7 @@ const DAMAGES: [(&str, Damage, &[Named]); 20] = [
 fn every_kind_of_damage_is_named_with_replica_and_index() {
     for (what, damage, expected) in DAMAGES {
         let mut rig = filled();
+        rig.store().settle().unwrap();
         rig.edit(damage);
         let engine = rig.disk.open().unwrap();
         let report = check(&engine, None).unwrap();
@@ -273,6 +274,7 @@ fn many_pages_are_walked_to_their_end() {
 #[test]
 fn a_store_that_is_not_damaged_is_clean_and_checking_changes_nothing() {
     let mut rig = filled();
+    rig.store().settle().unwrap();
     let before = rig.views();
     for _ in 0..3 {
         assert_eq!(rig.store().check().unwrap().entries, 13);

@@ -196,6 +196,7 @@ fn entries_that_nobody_knows_are_not_followed_by_an_append() {
 #[test]
 fn opening_twice_changes_nothing() {
     let mut rig = filled();
+    rig.store().settle().unwrap();
     let mut seen = Vec::new();
     for _ in 0..3 {
         rig.edit(|engine, _| {

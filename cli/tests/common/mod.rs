@@ -112,6 +112,7 @@ pub(crate) fn make(dir: &Path, engine: EngineKind) {
         .append(EDGE, [Entry::new(4, u64::MAX, "last")]);
     batch.put_slot(EDGE, 300, "mine").unwrap();
     store.write(&batch, Durability::Synced).unwrap();
+    store.settle().unwrap();
     store.close().unwrap();
 }
 

@@ -1,12 +1,13 @@
-//! An engine that fails when it is told to.
+//! An engine that fails, panics or waits when it is told to.
 
 use std::ops::RangeInclusive;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kvlogdb_engine_api::{
     Durability, EngineInfo, EntryVisitor, Error, KvLogDb, LogKey, LogName, LogVisitor,
-    MemoryEngine, MetaKey, MetaVisitor, Order, Poison, Result, WriteBatch,
+    MemoryEngine, MetaKey, MetaVisitor, Operation, Order, Poison, Result, WriteBatch,
 };
 
 /// A call that can be made to fail.
@@ -16,6 +17,8 @@ pub(crate) enum Fault {
     WriteLost,
     /// The write is there and durable, and the engine is poisoned all the same.
     WriteDone,
+    /// The write is not there, and the engine panics.
+    WritePanics,
     /// A read of an entry, of metadata or a scan fails with an I/O error.
     Read,
     /// Closing fails.
@@ -29,6 +32,63 @@ pub(crate) struct Faults {
     next: Mutex<Option<(Fault, u64)>>,
     /// The durability of every write since the last look.
     writes: Mutex<Vec<Durability>>,
+    /// What every write since the last look removed: how many entries of ranges.
+    removals: Mutex<Vec<u64>>,
+    pub(crate) gate: Gate,
+}
+
+/// Holds writes up until the test lets them go.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    shut: bool,
+    /// How many writes may pass a gate that is shut.
+    passes: usize,
+    /// How many writes stand before it.
+    waiting: usize,
+}
+
+/// Longer than anything takes that ends at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Gate {
+    pub(crate) fn shut(&self) {
+        self.state.lock().unwrap().shut = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.state.lock().unwrap() = GateState::default();
+        self.changed.notify_all();
+    }
+
+    /// Lets one write go that waits or will.
+    pub(crate) fn pass_one(&self) {
+        self.state.lock().unwrap().passes += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a write stands before the gate.
+    pub(crate) fn await_writer(&self) {
+        let state = self.state.lock().unwrap();
+        let late = |state: &mut GateState| state.waiting <= state.passes;
+        let (state, waited) = self.changed.wait_timeout_while(state, PATIENCE, late).unwrap();
+        drop(state);
+        assert!(!waited.timed_out(), "no write comes to the gate");
+    }
+
+    fn enter(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.shut && state.passes == 0).unwrap();
+        state.waiting = state.waiting.saturating_sub(1);
+        state.passes = state.passes.saturating_sub(1);
+    }
 }
 
 impl Faults {
@@ -44,6 +104,23 @@ impl Faults {
     /// The writes since this was last asked, by durability.
     pub(crate) fn take_writes(&self) -> Vec<Durability> {
         std::mem::take(&mut *self.writes.lock().unwrap())
+    }
+
+    /// How many entries each write since this was last asked removed, of those that removed any.
+    pub(crate) fn take_removals(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.removals.lock().unwrap())
+    }
+
+    fn note(&self, batches: &[&WriteBatch], durability: Durability) {
+        self.writes.lock().unwrap().push(durability);
+        let removed = |operation| match operation {
+            Operation::RemoveEntries { first, last, .. } => last - first + 1,
+            _ => 0,
+        };
+        let removed: u64 = batches.iter().flat_map(|batch| batch.operations()).map(removed).sum();
+        if removed > 0 {
+            self.removals.lock().unwrap().push(removed);
+        }
     }
 
     /// Whether a call of one of these kinds fails now.
@@ -121,9 +198,12 @@ impl KvLogDb for Faulty {
     }
 
     fn write(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
+        self.faults.gate.enter();
         self.poison.check()?;
-        self.faults.writes.lock().unwrap().push(durability);
-        let fault = self.faults.strikes(&[Fault::WriteLost, Fault::WriteDone]);
+        self.faults.note(batches, durability);
+        let faults = [Fault::WriteLost, Fault::WriteDone, Fault::WritePanics];
+        let fault = self.faults.strikes(&faults);
+        assert_ne!(fault, Some(Fault::WritePanics), "a panic of the test");
         if fault != Some(Fault::WriteLost) {
             let durability = if fault.is_some() { Durability::Synced } else { durability };
             self.inner.write(batches, durability)?;

@@ -6,12 +6,14 @@ pub(crate) mod faulty;
 pub(crate) mod raw;
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
+use kvlogdb_conformance::reference::Reference;
 use kvlogdb_engine_api::{Error as EngineError, KvLogDb, MemoryDisk, WriteBatch};
 use kvlogdb_log::{
-    Boundary, CheckReport, Durability, Entry, Error, HardState, Leader, Log, LogBatch, LogId,
-    LogOptions, LogStore, Problem, ReplicaId, Result, Snapshot,
+    Accepted, Boundary, CheckReport, Durability, Entry, Error, FlushPolicy, HardState, Leader, Log,
+    LogBatch, LogId, LogOptions, LogStore, Problem, ReplicaId, Result, Snapshot, WhenFull,
 };
 
 use faulty::{Faults, Faulty};
@@ -32,7 +34,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        Self::with(LogOptions::default())
+        Self::with(unhurried())
     }
 
     pub(crate) fn with(options: LogOptions) -> Self {
@@ -44,6 +46,7 @@ impl Rig {
             store: None,
         };
         rig.open().unwrap();
+        rig.faults.take_writes();
         rig
     }
 
@@ -72,6 +75,11 @@ impl Rig {
         self.store().write(&batch, Durability::Synced)
     }
 
+    /// Has a batch accepted without waiting for its end.
+    pub(crate) fn submit(&self, fill: impl Fill) -> Accepted {
+        self.store().submit(&batch(fill), WhenFull::Busy).unwrap()
+    }
+
     /// Closes the store and opens it again.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         self.close();
@@ -96,9 +104,14 @@ impl Rig {
         Ok(())
     }
 
+    /// Ends the engine without a sync, under whoever uses it.
+    pub(crate) fn end_engine(&self) {
+        self.engine.lock().unwrap().upgrade().expect("an open engine").cut_power();
+    }
+
     /// Ends the engine without a sync and opens the store on what is left.
     pub(crate) fn cut_power(&mut self) -> Result<()> {
-        self.engine.lock().unwrap().upgrade().expect("an open engine").cut_power();
+        self.end_engine();
         let store = self.store.take().expect("an open store");
         assert!(matches!(store.sync(), Err(Error::Engine(EngineError::Poisoned { .. }))));
         drop(store);
@@ -119,6 +132,9 @@ impl Rig {
     pub(crate) fn settle(&mut self) {
         let before = self.views();
         assert_clean(self.store());
+        self.store().settle().unwrap();
+        assert_eq!(self.store().waiting_for_deletion(), 0);
+        assert_eq!(self.views(), before, "another log after the deletions");
         self.reopen().unwrap();
         assert_eq!(self.views(), before, "another log after reopening");
         assert_clean(self.store());
@@ -138,6 +154,32 @@ impl Rig {
         assert_clean(self.store());
         answer.expect_err("the batch is accepted")
     }
+}
+
+/// Options with which nothing is marked or synced in the background within the time of a test.
+pub(crate) fn unhurried() -> LogOptions {
+    let mut options = LogOptions::default();
+    options.mark_interval = Duration::from_secs(3600);
+    options
+}
+
+/// As [`unhurried`], with commits that begin at once.
+pub(crate) fn immediate() -> LogOptions {
+    let mut options = unhurried();
+    options.flush = FlushPolicy::Immediate;
+    options
+}
+
+/// A batch with what `fill` puts into it.
+pub(crate) fn batch(fill: impl Fill) -> LogBatch {
+    let mut batch = LogBatch::new();
+    fill(&mut batch);
+    batch
+}
+
+/// Whether a call is refused because the engine has failed.
+pub(crate) fn is_poisoned<T>(answer: &Result<T>) -> bool {
+    matches!(answer, Err(Error::Engine(EngineError::Poisoned { .. })))
 }
 
 /// Puts changes into a batch and hands it on, so that calls can be chained.
@@ -219,6 +261,42 @@ pub(crate) fn purged(log: &Log) -> Option<(u64, u64)> {
     log.purged().unwrap().map(|purged| (purged.id.term, purged.id.index))
 }
 
+/// A test that fails at a shut gate ends.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.faults.gate.open();
+    }
+}
+
+/// Runs `work` on a thread of its own and fails where it does not end.
+pub(crate) fn within_patience<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || sender.send(work()));
+    match receiver.recv_timeout(Duration::from_secs(20)) {
+        Ok(answer) => answer,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+        Err(_) => std::panic::resume_unwind(thread.join().expect_err("a panic")),
+    }
+}
+
+/// Waits a little for what may not come, because the thread that would do it is busy.
+pub(crate) fn soon(done: impl Fn() -> bool) -> bool {
+    let began = std::time::Instant::now();
+    while !done() && began.elapsed() < Duration::from_millis(200) {
+        std::thread::yield_now();
+    }
+    done()
+}
+
+/// Waits for what a thread of the store does on its own.
+pub(crate) fn eventually(done: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it does not happen");
+        std::thread::yield_now();
+    }
+}
+
 pub(crate) fn assert_clean(store: &LogStore) {
     let report = store.check().unwrap();
     assert!(report.is_clean(), "{}", described(&report));
@@ -244,5 +322,24 @@ impl Random {
     /// A number from 0 to `end - 1`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+}
+
+/// What a log of this state shows.
+pub(crate) fn wanted(state: &Reference) -> View {
+    let ids = state.ids();
+    let entries: Vec<_> = state.entries().cloned().collect();
+    View {
+        first: state.first_index(),
+        last: state.last(),
+        len: entries.len() as u64,
+        purged: state.purged().cloned(),
+        ids: ids[ids.len() - entries.len()..].to_vec(),
+        entries,
+        hard_state: state.hard_state(),
+        snapshot: state.snapshot().cloned(),
+        applied: state.applied(),
+        membership: state.membership().cloned(),
+        slots: [256, 257, u16::MAX].map(|slot| state.slot(slot).cloned()).to_vec(),
     }
 }

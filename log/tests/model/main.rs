@@ -9,10 +9,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::faulty::Fault;
-use common::{Rig, View, assert_clean, view};
+use common::{Rig, assert_clean, unhurried, view, wanted};
 use kvlogdb_conformance::reference::{Change, Reference, References, Refusal, log_batch};
 use kvlogdb_conformance::{Random, draw};
-use kvlogdb_log::{Durability, Error, Log, LogId, LogOptions, PurgeGuard, ReplicaId};
+use kvlogdb_log::{Durability, Error, Log, LogId, PurgeGuard, ReplicaId};
 
 const REPLICAS: [ReplicaId; 3] = [
     ReplicaId { group: 1, node: 0 },
@@ -26,8 +26,9 @@ struct Run {
     rig: Rig,
     guard: PurgeGuard,
     now: References,
-    /// What a power cut leaves.
-    durable: References,
+    /// What a power cut leaves, and then every state that was accepted since: what an engine's
+    /// failure leaves is one of them.
+    history: Vec<References>,
     accepted: u64,
     refused: BTreeMap<Refusal, u64>,
 }
@@ -65,13 +66,13 @@ fn fixed_histories_are_those_of_the_reference() {
 
 impl Run {
     fn new(seed: u64, guard: PurgeGuard) -> Self {
-        let mut options = LogOptions::default();
+        let mut options = unhurried();
         options.purge_guard = guard;
         Self {
             random: Random::new(seed),
             rig: Rig::with(options),
             guard,
-            durable: References::default(),
+            history: vec![References::default()],
             now: References::default(),
             accepted: 0,
             refused: BTreeMap::new(),
@@ -92,19 +93,20 @@ impl Run {
         match self.random.below(60) {
             0 => {
                 self.rig.reopen().unwrap();
-                self.durable = self.now.clone();
+                self.history = vec![self.now.clone()];
             }
             1 => {
                 self.rig.cut_power().unwrap();
-                self.now = self.durable.clone();
+                self.now = self.history[0].clone();
+                self.history.truncate(1);
             }
             2 => {
                 self.rig.store().reopen().unwrap();
-                self.durable = self.now.clone();
+                self.history = vec![self.now.clone()];
             }
             3 => {
                 self.rig.store().sync().unwrap();
-                self.durable = self.now.clone();
+                self.history = vec![self.now.clone()];
             }
             4 => self.fail(),
             _ => self.write(),
@@ -128,8 +130,9 @@ impl Run {
             (Ok(()), Ok(next)) => {
                 self.accepted += 1;
                 if synced || next.promises() != self.now.promises() {
-                    self.durable = next.clone();
+                    self.history.clear();
                 }
+                self.history.push(next.clone());
                 self.now = next;
             }
             (Err(error), Err(refusal)) => {
@@ -142,24 +145,38 @@ impl Run {
         }
     }
 
-    /// A write that fails, and the reopening behind it.
+    /// A write that fails, and the reopening behind it. What was accepted before may be on its way
+    /// still, and then it may be that which fails.
     fn fail(&mut self) {
         let (changes, expected) = self.draw();
         let Ok(next) = expected else { return };
+        let settled = self.random.below(2) == 0;
+        if settled {
+            self.rig.store().settle().unwrap();
+            self.history = vec![self.now.clone()];
+        }
         let done = self.random.below(2) == 0;
         self.rig.faults.set(if done { Fault::WriteDone } else { Fault::WriteLost }, 0);
         let answer = self.rig.store().write(&log_batch(&changes).unwrap(), Durability::Buffered);
+        let answer = answer.and_then(|()| self.rig.store().sync());
         assert!(matches!(answer, Err(Error::Engine(_))), "{answer:?}");
         self.rig.store().reopen().unwrap();
-        if done {
-            self.now = next;
-        }
-        self.durable = self.now.clone();
+        self.history.push(next);
+        let found = self.history.iter().rposition(|state| self.shows(state));
+        let found = found.expect("a state that was accepted");
+        assert!(!settled || found == usize::from(done) || self.history[0] == self.history[1]);
+        self.now = self.history[found].clone();
+        self.history = vec![self.now.clone()];
+    }
+
+    fn shows(&self, state: &References) -> bool {
+        let log = |replica| self.rig.store().log(replica);
+        let shows = |replica| view(&log(replica)) == wanted(&state.of(replica));
+        self.rig.store().replicas().unwrap() == existing(state) && REPLICAS.into_iter().all(shows)
     }
 
     fn compare(&mut self) {
-        let existing: Vec<_> = self.now.existing().map(|(replica, _)| replica).collect();
-        assert_eq!(self.rig.store().replicas().unwrap(), existing);
+        assert_eq!(self.rig.store().replicas().unwrap(), existing(&self.now));
         for replica in REPLICAS {
             let log = self.rig.store().log(replica);
             let state = self.now.of(replica);
@@ -169,23 +186,8 @@ impl Run {
     }
 }
 
-/// What a log of this state shows.
-fn wanted(state: &Reference) -> View {
-    let ids = state.ids();
-    let entries: Vec<_> = state.entries().cloned().collect();
-    View {
-        first: state.first_index(),
-        last: state.last(),
-        len: entries.len() as u64,
-        purged: state.purged().cloned(),
-        ids: ids[ids.len() - entries.len()..].to_vec(),
-        entries,
-        hard_state: state.hard_state(),
-        snapshot: state.snapshot().cloned(),
-        applied: state.applied(),
-        membership: state.membership().cloned(),
-        slots: [256, 257, u16::MAX].map(|slot| state.slot(slot).cloned()).to_vec(),
-    }
+fn existing(state: &References) -> Vec<ReplicaId> {
+    state.existing().map(|(replica, _)| replica).collect()
 }
 
 /// Asks a log for what is derived from its entries.

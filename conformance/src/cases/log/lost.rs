@@ -94,6 +94,7 @@ pub(in crate::cases) fn the_walk_names_an_engine_behind_its_sidecar(env: &Env) -
     logs.options().mark_interval = Duration::ZERO;
     logs.reopen()?;
     logs.fill(R, 1, 1..=5)?;
+    logs.store().sync()?;
     let ahead = fs::read(logs.sidecar())?;
     logs.close()?;
     fs::remove_file(logs.sidecar())?;

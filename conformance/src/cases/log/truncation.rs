@@ -45,7 +45,7 @@ pub(in crate::cases) fn replacing_a_tail_is_one_write_that_keeps_the_prefix(
     for (term, indexes) in [(2, 8..=9), (3, 9..=30), (4, 30..=30), (5, 31..=33), (6, 2..=2)] {
         logs.writes().take();
         let (first, last) = (*indexes.start(), *indexes.end());
-        logs.write(|batch| batch.replace_from(R, run(R, term, indexes)))?;
+        logs.log(R).replace_from(run(R, term, indexes), Durability::Synced)?;
         expect_eq("writes", &logs.writes().take().len(), &1)?;
         logs.settle().during(format_args!("a tail from {first} to {last}"))?;
         expect_eq("the last index", &logs.log(R).last_index()?, &Some(last))?;

@@ -1,0 +1,200 @@
+//! The one thread of a store: carries what nobody waits for, marks, and deletes in slices.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::FlushPolicy;
+use crate::commit::{Core, Reason};
+use crate::line::Line;
+use crate::ticket::Ticket;
+
+/// How long the deletion of one slice should take.
+const SLICE_TIME: Duration = Duration::from_millis(1);
+/// How long batches that ask for no sync collect before they are written.
+const UNSYNCED_WAIT: Duration = Duration::from_millis(20);
+/// How often the background thread looks whether a commit that is under way has ended.
+const LED_POLL: Duration = Duration::from_millis(1);
+const MIN_SLICE_ENTRIES: u64 = 64;
+pub(crate) const MAX_SLICE_ENTRIES: u64 = 4096;
+
+/// How the thread is woken and ended.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    flags: Mutex<Flags>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    woken: bool,
+    ended: bool,
+}
+
+impl Signal {
+    /// Makes the thread look what there is to do.
+    pub(crate) fn wake(&self) {
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner).woken = true;
+        self.changed.notify_one();
+    }
+
+    /// Makes the thread end.
+    pub(crate) fn end(&self) {
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps until woken or until `until`; `false` once the thread is to end.
+    fn sleep(&self, until: Option<Instant>) -> bool {
+        let mut flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
+        while !flags.woken && !flags.ended {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            flags = match left {
+                Some(Duration::ZERO) => break,
+                Some(left) => {
+                    let waited = self.changed.wait_timeout(flags, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(flags).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        flags.woken = false;
+        !flags.ended
+    }
+}
+
+/// Starts the thread; it ends with the store.
+pub(crate) fn start(core: &Arc<Core>) -> std::io::Result<()> {
+    let (signal, core) = (Arc::clone(&core.signal), Arc::downgrade(core));
+    thread::Builder::new().name("kvlogdb".into()).spawn(move || run(&core, &signal))?;
+    Ok(())
+}
+
+fn run(core: &Weak<Core>, signal: &Signal) {
+    let mut sweeper = Sweeper { entries: MIN_SLICE_ENTRIES, slice: None };
+    let mut until = Some(Instant::now()); // what a crash has left is there to be deleted
+    while signal.sleep(until) {
+        let Some(core) = core.upgrade() else { return };
+        core.deliver();
+        let now = Instant::now();
+        until = match core.due() {
+            Some((at, reason)) if at <= now => {
+                core.lead_if_free(reason);
+                Some(now)
+            }
+            due => [due.map(|(at, _)| at), sweeper.sweep(&core)].into_iter().flatten().min(),
+        };
+    }
+}
+
+/// Deletes slice after slice, each in about the same time.
+struct Sweeper {
+    /// How many entries the next slice has.
+    entries: u64,
+    /// The last slice, until a commit has taken it.
+    slice: Option<Arc<Ticket>>,
+}
+
+impl Sweeper {
+    /// Adds a slice to the writes unless one waits already. Answers when to go on, `None` where
+    /// nothing is left to delete.
+    fn sweep(&mut self, core: &Core) -> Option<Instant> {
+        if self.slice.as_ref().is_some_and(|slice| !slice.is_taken()) {
+            return Some(Instant::now() + SLICE_TIME);
+        }
+        let slice = core.sweep(self.entries)?;
+        let began = Instant::now();
+        core.lead_if_free(Reason::Queue);
+        if slice.is_taken() {
+            self.adjust(began.elapsed());
+        }
+        self.slice = Some(slice);
+        Some(Instant::now())
+    }
+
+    fn adjust(&mut self, took: Duration) {
+        self.entries = if took > SLICE_TIME { self.entries / 2 } else { self.entries * 2 };
+        self.entries = self.entries.clamp(MIN_SLICE_ENTRIES, MAX_SLICE_ENTRIES);
+    }
+}
+
+impl Core {
+    /// When and why the background thread has to lead; `None` for as long as nothing changes.
+    pub(crate) fn due(&self) -> Option<(Instant, Reason)> {
+        let queue = {
+            let line = self.lock_line();
+            if line.queue.is_empty() && self.read_served().check().is_err() {
+                return None; // what is left to do begins with a reopening
+            }
+            if !line.is_free() {
+                // Whoever leads looks again when done.
+                return Some((Instant::now() + LED_POLL, Reason::Queue));
+            }
+            self.queue_due(&line)
+        };
+        let writer = self.lock_writer();
+        let mark = writer.marks.due().map(|at| (at, Reason::Mark));
+        let sync = writer.unsynced_since.and_then(|since| since.checked_add(self.sync_wait()));
+        let sync = sync.map(|at| (at, Reason::Sync));
+        [queue, mark, sync].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn queue_due(&self, line: &Line) -> Option<(Instant, Reason)> {
+        let wait = match self.options.flush {
+            FlushPolicy::Batch { interval, .. } if !self.leads_at_once(line) => interval,
+            FlushPolicy::Batch { .. } => Duration::ZERO,
+            _ if line.queue.wants_sync() => Duration::ZERO,
+            _ => UNSYNCED_WAIT,
+        };
+        Some((line.since?.checked_add(wait)?, Reason::Queue))
+    }
+
+    /// How long a batch that was written without a sync waits for one.
+    fn sync_wait(&self) -> Duration {
+        match self.options.flush {
+            FlushPolicy::Batch { interval, .. } => interval,
+            FlushPolicy::Immediate | FlushPolicy::Adaptive => self.options.mark_interval,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kvlogdb_engine_api::{Durability, Error, MemoryDisk};
+
+    use super::*;
+    use crate::{Entry, LogOptions, LogStore, ReplicaId};
+
+    fn store(options: LogOptions) -> LogStore {
+        let disk = MemoryDisk::default();
+        LogStore::open(move || Ok(Arc::new(disk.open()?)), options).expect("an empty disk")
+    }
+
+    #[test]
+    fn nothing_is_due_in_a_store_that_refuses() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (sidecar, hour) = (Some(dir.path().join("SEQ")), Duration::from_secs(3600));
+        let store = store(LogOptions { sidecar, mark_interval: hour, ..LogOptions::default() });
+        let log = store.log(ReplicaId::from(1));
+        log.append(vec![Entry::new(1, 1, "a")], Durability::Synced).expect("a first entry");
+        assert!(store.core().due().is_some(), "a mark");
+        store.core().refuse(Error::Closed);
+        assert_eq!(store.core().due(), None);
+    }
+
+    #[test]
+    fn an_interval_without_end_is_never_over() {
+        let options = LogOptions {
+            mark_interval: Duration::MAX,
+            flush: FlushPolicy::Batch { entries: 9, interval: Duration::MAX },
+            ..LogOptions::default()
+        };
+        let store = store(options);
+        let log = store.log(ReplicaId::from(1));
+        log.append(vec![Entry::new(1, 1, "a")], Durability::Buffered).expect("a first entry");
+        store.core().lock_writer().unsynced_since = Some(Instant::now());
+        assert_eq!(store.core().due(), None);
+    }
+}

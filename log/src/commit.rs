@@ -1,0 +1,312 @@
+//! The one path to the disk: batches are accepted in order under a short lock, and one writer at a
+//! time carries all that has collected to the engine, in one write and with one sync.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use kvlogdb_engine_api::{Durability, Error as EngineError, KvLogDb, ReplicaId, WriteBatch};
+
+use crate::background::Signal;
+use crate::deliver::Delivery;
+use crate::line::{Gate, Line, Need};
+use crate::marks::Marks;
+use crate::served::{Refusal, Served};
+use crate::ticket::{Outcome, Ticket};
+use crate::{Error, FlushPolicy, LogOptions, Result, encode};
+
+/// The most bytes of accepted batches that one commit carries.
+const MAX_COMMIT_BYTES: usize = 16 << 20;
+
+/// The longest that a commit waits for writers to come back.
+const MAX_PATIENCE: Duration = Duration::from_millis(5);
+/// How many batches may wait for a sync that none of them asks for.
+const MAX_UNSYNCED: usize = 1 << 16;
+
+/// What all handles of a store share.
+pub(crate) struct Core {
+    pub(crate) options: LogOptions,
+    line: Mutex<Line>,
+    /// Told when the queue has room again, and when nobody leads.
+    pub(crate) moved: Condvar,
+    served: RwLock<Served>,
+    /// Held by whoever leads.
+    writer: Mutex<Writer>,
+    pub(crate) delivery: Delivery,
+    pub(crate) signal: Arc<Signal>,
+}
+
+/// What a commit works with.
+pub(crate) struct Writer {
+    pub(crate) marks: Marks,
+    /// Written, and waiting for a sync that covers them.
+    unsynced: Vec<Arc<Ticket>>,
+    pub(crate) unsynced_since: Option<Instant>,
+}
+
+impl Writer {
+    pub(crate) fn new(marks: Marks) -> Self {
+        Self { marks, unsynced: Vec::new(), unsynced_since: None }
+    }
+
+    fn take_unsynced(&mut self) -> Vec<Arc<Ticket>> {
+        self.unsynced_since = None;
+        std::mem::take(&mut self.unsynced)
+    }
+}
+
+/// What a commit must at least do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Carry what has collected, as durably as it asks.
+    Queue,
+    /// Sync what was written, too.
+    Sync,
+    /// Mark it in the sidecar, too.
+    Mark,
+}
+
+impl Core {
+    pub(crate) fn new(
+        options: LogOptions,
+        served: Served,
+        writer: Writer,
+        littered: BTreeSet<ReplicaId>,
+    ) -> Self {
+        Self {
+            options,
+            line: Mutex::new(Line { littered, ..Line::default() }),
+            moved: Condvar::new(),
+            served: RwLock::new(served),
+            writer: Mutex::new(writer),
+            delivery: Delivery::default(),
+            signal: Arc::default(),
+        }
+    }
+
+    pub(crate) fn lock_line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read_served(&self) -> RwLockReadGuard<'_, Served> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_served(&self) -> RwLockWriteGuard<'_, Served> {
+        self.served.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries one commit to the engine and hands the lead on. The caller has set `led`.
+    pub(crate) fn lead(&self, reason: Reason) {
+        self.let_collect();
+        self.carry(reason);
+        self.hand_on();
+        self.deliver();
+    }
+
+    /// Carries one commit to the engine, and notes for whom it ends. Nobody is told yet.
+    pub(crate) fn carry(&self, reason: Reason) {
+        let mut writer = self.lock_writer();
+        let tickets = {
+            let mut line = self.lock_line();
+            let tickets = line.queue.take(MAX_COMMIT_BYTES);
+            line.since = if line.queue.is_empty() { None } else { Some(Instant::now()) };
+            tickets
+        };
+        let (began, len) = (Instant::now(), tickets.len());
+        let (mut tickets, outcome) = self.commit(&mut writer, tickets, reason);
+        let mut line = self.lock_line();
+        (line.last_len, line.last_took) = (len, began.elapsed());
+        if outcome.is_err() {
+            line.since = None;
+            tickets.extend(line.queue.take(usize::MAX));
+        }
+        drop(line);
+        // Still the writer: the commits' order is the order in which their tickets end.
+        self.delivery.push(tickets, &outcome);
+    }
+
+    /// Lets the writers of the last commit come back, for up to a third of the time it took.
+    fn let_collect(&self) {
+        if self.options.flush != FlushPolicy::Adaptive {
+            return;
+        }
+        let line = self.lock_line();
+        let (expected, patience) = (line.last_len, (line.last_took / 3).min(MAX_PATIENCE));
+        if expected < 2 || line.queue.len() >= expected {
+            return;
+        }
+        drop(line);
+        let give_up = Instant::now() + patience;
+        while self.lock_line().queue.len() < expected && Instant::now() < give_up {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Writes the tickets' batches as one. Answers which tickets are done with that.
+    fn commit(
+        &self,
+        writer: &mut Writer,
+        tickets: Vec<Arc<Ticket>>,
+        reason: Reason,
+    ) -> (Vec<Arc<Ticket>>, Outcome) {
+        let engine = Arc::clone(&self.read_served().engine);
+        let written = self.write_batches(writer, &tickets, reason, &*engine);
+        let durability = match written {
+            Ok(durability) => durability,
+            Err(cause) => {
+                let mut all = writer.take_unsynced();
+                all.extend(tickets);
+                return (all, Err(cause));
+            }
+        };
+        let mut served = self.write_served();
+        served.written(&tickets);
+        let done = if durability == Durability::Synced {
+            let mut done = writer.take_unsynced();
+            done.extend(tickets);
+            served.durable(&done);
+            done
+        } else {
+            if writer.unsynced_since.is_none() && !tickets.is_empty() {
+                writer.unsynced_since = Some(Instant::now());
+                self.signal.wake();
+            }
+            writer.unsynced.extend(tickets);
+            Vec::new()
+        };
+        let changed = done.iter().flat_map(|ticket| ticket.effects());
+        served.forget_empty(changed.map(|effect| effect.durable.replica));
+        served.evict(self.options.cache_bytes);
+        (done, Ok(()))
+    }
+
+    fn write_batches(
+        &self,
+        writer: &mut Writer,
+        tickets: &[Arc<Ticket>],
+        reason: Reason,
+        engine: &dyn KvLogDb,
+    ) -> Result<Durability, Arc<EngineError>> {
+        self.read_served().check().map_err(cause_of)?;
+        let mut batches = Vec::with_capacity(tickets.len() + 1);
+        for ticket in tickets {
+            let batch = ticket.take_batch().ok_or_else(|| {
+                let source = "a writer ended before its batch was encoded".into();
+                self.refuse(EngineError::Io { operation: "write", source })
+            })?;
+            batches.push(batch);
+        }
+        let news = batches.iter().any(|batch| !batch.is_empty());
+        let need = match tickets.iter().any(|ticket| ticket.need == Need::Now) {
+            true => Need::Now,
+            false if reason == Reason::Mark => Need::Now,
+            false => Need::Interval,
+        };
+        let mark = if news || writer.marks.is_behind() { writer.marks.step(need) } else { None };
+        if let Some(mark) = &mark {
+            let mut batch = WriteBatch::new();
+            // The store's own record is far below the limit for a value.
+            let _ = encode::encode(std::slice::from_ref(mark), &mut batch);
+            batches.push(batch);
+        }
+        let synced = mark.is_some()
+            || reason != Reason::Queue
+            || writer.unsynced.len() >= MAX_UNSYNCED
+            || tickets.iter().any(|ticket| ticket.durability == Durability::Synced);
+        let durability = if synced { Durability::Synced } else { Durability::Buffered };
+        let refs: Vec<_> = batches.iter().collect();
+        write(engine, &refs, durability).map_err(|error| self.refuse(error))?;
+        if mark.is_some() {
+            writer.marks.synced();
+        } else if news && writer.marks.note_write() {
+            self.signal.wake(); // it may sleep for as long as nothing waits for a mark
+        }
+        Ok(durability)
+    }
+
+    /// Serves nothing from now on, because of `error`.
+    pub(crate) fn refuse(&self, error: EngineError) -> Arc<EngineError> {
+        let cause = cause_of(error);
+        let mut served = self.write_served();
+        served.refusal.get_or_insert_with(|| Refusal::Poisoned(Arc::clone(&cause)));
+        cause
+    }
+
+    /// Writes what was accepted, has it marked, and closes the engine.
+    pub(crate) fn close(
+        &self,
+        mark: impl FnOnce(&mut Marks, &dyn KvLogDb) -> Result<()>,
+    ) -> Result<()> {
+        self.quiesced(Gate::Shut, |writer| {
+            let (engine, serving) = {
+                let mut served = self.write_served();
+                let serving = served.refusal.is_none();
+                served.refusal.get_or_insert(Refusal::Closed);
+                (Arc::clone(&served.engine), serving)
+            };
+            let marked = if serving && writer.marks.is_behind() {
+                mark(&mut writer.marks, &*engine)
+            } else {
+                Ok(())
+            };
+            let closed = self.close_engine(writer, &*engine);
+            closed.map_err(Error::Engine).and(marked)
+        })
+    }
+
+    /// Closes an engine, which ends the batches that wait for a sync.
+    pub(crate) fn close_engine(
+        &self,
+        writer: &mut Writer,
+        engine: &dyn KvLogDb,
+    ) -> Result<(), EngineError> {
+        let closed = engine.close();
+        let unsynced = writer.take_unsynced();
+        if closed.is_ok() {
+            self.write_served().durable(&unsynced);
+            self.delivery.push(unsynced, &Ok(()));
+        } else {
+            self.delivery.push(unsynced, &Err(Arc::new(EngineError::Closed)));
+        }
+        closed
+    }
+
+    /// Puts a freshly loaded store in the place of this one, with no commit under way.
+    pub(crate) fn replace(&self, writer: &mut Writer, loaded: Loaded) -> Served {
+        self.lock_line().littered = loaded.littered;
+        *writer = loaded.writer;
+        std::mem::replace(&mut *self.write_served(), loaded.served)
+    }
+}
+
+/// What opening an engine brings.
+pub(crate) struct Loaded {
+    pub(crate) served: Served,
+    pub(crate) writer: Writer,
+    pub(crate) littered: BTreeSet<ReplicaId>,
+}
+
+/// Writes, and makes a failure of an engine's panic: nobody knows how far it came.
+fn write(
+    engine: &dyn KvLogDb,
+    batches: &[&WriteBatch],
+    durability: Durability,
+) -> Result<(), EngineError> {
+    catch_unwind(AssertUnwindSafe(|| engine.write(batches, durability))).unwrap_or_else(|_| {
+        Err(EngineError::Io { operation: "write", source: "the engine panicked".into() })
+    })
+}
+
+fn cause_of(error: EngineError) -> Arc<EngineError> {
+    match error {
+        EngineError::Poisoned { cause } => cause,
+        other => Arc::new(other),
+    }
+}

@@ -1,0 +1,92 @@
+//! The deletion of keys that no longer belong to a log, slice by slice among the other writes.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use kvlogdb_engine_api::{Durability, LogName, MetaKey, Order, ReplicaId, WriteBatch};
+
+use crate::commit::Core;
+use crate::line::{Line, Need};
+use crate::plan::Plan;
+use crate::record::{self, slot};
+use crate::state::Replica;
+use crate::ticket::{Listener, Ticket};
+
+impl Core {
+    /// Adds the deletion of up to `entries` of the keys that wait for it to the writes, among which
+    /// it takes its place like any batch; `None` where none wait.
+    pub(crate) fn sweep(&self, entries: u64) -> Option<Arc<Ticket>> {
+        let id = self.lock_line().littered.first().copied()?;
+        self.warm(id, entries);
+        let mut line = self.lock_line();
+        if line.shut > 0 {
+            return None;
+        }
+        let (id, mut replica) = self.next_littered(&mut line)?;
+        let mut batch = WriteBatch::new();
+        let current = replica.slots.contains(&slot::STATE).then_some(replica.incarnation);
+        replica.trash.take_slice(id, current, entries, &mut batch);
+        put_trash(id, &mut replica, &mut batch);
+        if replica.trash.is_empty() {
+            line.littered.remove(&id);
+        }
+        let plan = Plan::of_replica(id, replica, batch.len_bytes());
+        let asks = (Durability::Buffered, Need::Interval);
+        let ticket = self.enter(&mut line, &plan, asks, Listener::Nobody);
+        ticket.set_batch(batch);
+        Some(ticket)
+    }
+
+    /// The first replica of which keys wait for deletion, as it stands; others go off the list.
+    fn next_littered(&self, line: &mut Line) -> Option<(ReplicaId, Replica)> {
+        let served = self.read_served();
+        loop {
+            let id = line.littered.first().copied()?;
+            let found = served.live(id).ok().flatten();
+            let replica = found.map(|live| Replica::clone(&live.state));
+            if let Some(replica) = replica.filter(|replica| !replica.trash.is_empty()) {
+                return Some((id, replica));
+            }
+            line.littered.remove(&id);
+        }
+    }
+
+    /// Reads what a slice will delete, so that the write itself need not wait for the disk.
+    fn warm(&self, id: ReplicaId, entries: u64) {
+        let (engine, garbage, log) = {
+            let served = self.read_served();
+            let Ok(Some(live)) = served.live(id) else { return };
+            let Some(garbage) = live.state.trash.ranges().first().copied() else { return };
+            let log = LogName { replica: id, incarnation: garbage.incarnation };
+            (Arc::clone(&served.engine), garbage, log)
+        };
+        let end = garbage.first.saturating_add(entries - 1).min(garbage.last);
+        let mut pass = |_, _: Cow<'_, [u8]>| ControlFlow::Continue(());
+        // What cannot be read is for the write to find, an engine that panics too.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            engine.scan(log, garbage.first..=end, Order::Ascending, usize::MAX, &mut pass)
+        }));
+    }
+
+    /// How many entries wait for deletion.
+    pub(crate) fn waiting_for_deletion(&self) -> u64 {
+        let served = self.read_served();
+        let live = served.replicas().filter_map(|(_, held)| held.ok());
+        live.map(|live| live.state.trash.entries()).fold(0, u64::saturating_add)
+    }
+}
+
+/// Adds the record of what still waits for deletion to a slice's batch.
+fn put_trash(id: ReplicaId, replica: &mut Replica, batch: &mut WriteBatch) {
+    let key = MetaKey::replica(id, slot::TRASH);
+    if replica.trash.is_empty() {
+        replica.slots.remove(&slot::TRASH);
+        batch.remove_meta(key);
+    } else {
+        let body = replica.trash.to_body();
+        // A list of ranges is far below the limit for a value.
+        let _ = batch.put_meta(key, &[&record::header(key, [&body, &[]]), &body]);
+    }
+}
