@@ -49,11 +49,11 @@ pub use kvlogdb_engine_redb::{RedbOptions, Repair};
 #[cfg(feature = "sled")]
 pub use kvlogdb_engine_sled::SledOptions;
 pub use kvlogdb_log::{
-    Boundary, CheckReport, CheckedReplica, Durability, Entry, EntryKind, Error, FIRST_USER_SLOT,
-    HardState, Leader, Log, LogBatch, LogId, LogOptions, LogStore, LostData, MAX_LEADER_BYTES,
-    MAX_PAYLOAD_BYTES, MAX_TERM_RUNS, Problem, PurgeGuard, Reopened, ReplicaId, Result, Scan,
-    Snapshot, Survey, Surveyed, check, check::ProblemKind, record::VERSION as RECORD_VERSION,
-    stream, survey, transfer,
+    Accepted, Boundary, CheckReport, CheckedReplica, Durability, Durable, Entry, EntryKind, Error,
+    FIRST_USER_SLOT, FlushPolicy, HardState, Leader, Log, LogBatch, LogId, LogOptions, LogStore,
+    LostData, MAX_LEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_TERM_RUNS, Problem, PurgeGuard, Reopened,
+    ReplicaId, Result, Retention, Scan, Snapshot, Survey, Surveyed, WhenFull, check,
+    check::ProblemKind, record::VERSION as RECORD_VERSION, stream, survey, transfer,
 };
 
 use std::path::Path;

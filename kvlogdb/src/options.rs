@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvlogdb_engine_api::{
     Creation, Error, KvLogDb, Manifest, Result as EngineResult, StoreOptions,
 };
-use kvlogdb_log::{LogOptions, LogStore, LostData, PurgeGuard, Result};
+use kvlogdb_log::{FlushPolicy, LogOptions, LogStore, LostData, PurgeGuard, Result};
 
 use crate::EngineKind;
 
@@ -106,6 +106,30 @@ impl Options {
     #[must_use]
     pub fn mark_interval(mut self, interval: Duration) -> Self {
         self.log.mark_interval = interval;
+        self
+    }
+
+    /// How long a commit may collect; [`FlushPolicy::Adaptive`] unless set.
+    #[must_use]
+    pub fn flush_policy(mut self, policy: FlushPolicy) -> Self {
+        self.log.flush = policy;
+        self
+    }
+
+    /// How much memory the newest entries may take that the engine has already; 16 MiB unless set.
+    /// What pages the engine keeps is a setting of its own.
+    #[must_use]
+    pub fn entry_cache_bytes(mut self, bytes: usize) -> Self {
+        self.log.cache_bytes = bytes;
+        self
+    }
+
+    /// How much accepted batches may come to that wait to be written; 64 MiB and 65,536 entries
+    /// unless set. One batch may go over it.
+    #[must_use]
+    pub fn queue_limits(mut self, bytes: usize, entries: usize) -> Self {
+        self.log.queue_bytes = bytes;
+        self.log.queue_entries = entries;
         self
     }
 
