@@ -103,6 +103,9 @@ impl Run {
         let mut options = LogOptions::default();
         options.sidecar = Some(env.beside("SEQ"));
         options.purge_guard = guard;
+        if guard == PurgeGuard::None {
+            options.cache_bytes = 0; // so that the engine is asked
+        }
         let store = open(&env, &options)?;
         let (state, answers) = (References::default(), Answers::default());
         Ok(Self { env, options, store, state, answers })

@@ -124,10 +124,13 @@ impl<'a> Logs<'a> {
         self.store.check().during("walking through the store")
     }
 
-    /// Expects no damage, opens the store anew, and expects the same logs without damage.
+    /// Expects no damage, lets the store delete what waits for it, opens the store anew, and
+    /// expects the same logs without damage.
     pub(crate) fn settle(&mut self) -> Checked {
         self.check_clean()?;
         let before = self.views()?;
+        self.store.settle().during("deleting what waits for it")?;
+        self.views().and_then(|after| same_views(&after, &before)).during("after deletion")?;
         self.reopen()?;
         self.views().and_then(|after| same_views(&after, &before)).during("after reopen")?;
         self.check_clean().during("after reopen")
@@ -202,6 +205,8 @@ fn sidecar(env: &Env) -> PathBuf {
 fn options(env: &Env) -> LogOptions {
     let mut options = LogOptions::default();
     options.sidecar = Some(sidecar(env));
+    // What is read has to come from the engine, once it is there.
+    options.cache_bytes = 0;
     options
 }
 

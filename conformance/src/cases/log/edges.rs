@@ -39,6 +39,7 @@ fn each_leaves_its_neighbours(
     for replica in replicas() {
         let mut before = logs.views()?;
         logs.write(|batch| change(batch, replica))?;
+        logs.store().settle().during("deleting what it left")?;
         check(&logs.log(replica)).during(format_args!("replica {replica}"))?;
         let mut after = logs.views()?;
         before.remove(&replica);

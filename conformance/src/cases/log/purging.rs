@@ -8,6 +8,7 @@ use crate::logs::{Fill, Logs, N, R, entry, expect_bounds, expect_runs, id, run};
 /// A log of which everything was purged remembers where it was: it is no new one. Trap 17.
 pub(in crate::cases) fn an_emptied_log_is_not_a_new_one(logs: &mut Logs) -> Checked {
     logs.fill(R, 4, 1..=9)?;
+    logs.store().sync()?;
     logs.log(R).purge_through(id(4, 9), Durability::Synced)?;
     logs.settle()?;
     let log = logs.log(R);
