@@ -315,7 +315,6 @@ pub(crate) const LOG_LIES: Table<Lie> = &[
         &["slots_of_the_caller_come_back", "removing_at_the_edges_leaves_the_neighbours"],
     ),
     (Lie::AllReplicasShareMetadata, &["the_hard_state_comes_back"]),
-    (Lie::RemovingALogTakesMetadata, &["a_snapshot_goes_into_a_log_of_any_length"]),
     (Lie::ReclaimRemoves, &["reclaiming_changes_no_log"]),
     (Lie::TwoHandles, &["a_second_store_of_logs_is_refused"]),
     (Lie::OldTailsShow, &["records_of_another_length_are_reported"]),
