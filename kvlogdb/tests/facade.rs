@@ -14,7 +14,7 @@ use kvlogdb::{
 const REPLICA: ReplicaId = ReplicaId { group: 1, node: 0 };
 
 fn options() -> Options {
-    Options::new().lock_wait(Duration::ZERO)
+    Options::new().lock_wait(Duration::from_secs(2))
 }
 
 fn fill(store: &LogStore) {

@@ -26,7 +26,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn existing() -> Options {
-    Options::new().creation(Creation::Never).lock_wait(Duration::ZERO)
+    Options::new().creation(Creation::Never).lock_wait(Duration::from_secs(2))
 }
 
 fn make(engine: EngineKind, dir: &Path) {
