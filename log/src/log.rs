@@ -239,6 +239,16 @@ impl Log {
         read::entries(self, &range, limit_bytes)
     }
 
+    /// As [`entries`](Self::entries), from memory alone: `None` where the engine would have to be
+    /// asked. For callers that must not wait for a disk.
+    pub fn entries_in_memory(
+        &self,
+        range: impl RangeBounds<u64>,
+        limit_bytes: u64,
+    ) -> Result<Option<Vec<Entry>>> {
+        read::entries_in_memory(self, &range, limit_bytes)
+    }
+
     /// Goes through the entries in `range` a page at a time, with at most about a mebibyte of
     /// payload, or one entry, in memory.
     ///

@@ -130,6 +130,25 @@ pub(crate) fn entries(
     }
 }
 
+/// Reads entries without the engine; see [`Log::entries_in_memory`].
+pub(crate) fn entries_in_memory(
+    log: &Log,
+    range: &impl RangeBounds<u64>,
+    limit_bytes: u64,
+) -> Result<Option<Vec<Entry>>> {
+    // State and entries are of one moment: what is shown changes under this lock only.
+    let served = log.store.core().read_served();
+    let view = served.view(log.replica)?;
+    let Some(range) = resolve(log.replica, &view.state, range)? else {
+        return Ok(Some(Vec::new()));
+    };
+    let mut reader = Reader::new(log.replica, &view.state, &range, limit_bytes);
+    if let Some(live) = served.live(log.replica)? {
+        reader.take_from_memory(live);
+    }
+    Ok(reader.done.then_some(reader.found))
+}
+
 /// The indexes that a range comes to in a log as it stands, `None` for none.
 fn resolve(
     replica: ReplicaId,
