@@ -11,6 +11,7 @@
 
 mod background;
 mod batch;
+mod cached;
 pub mod check;
 mod commit;
 mod deliver;
@@ -39,12 +40,13 @@ pub mod transfer;
 mod trash;
 mod types;
 mod window;
+mod working_set;
 
 pub use batch::LogBatch;
 pub use check::{CheckReport, CheckedReplica, Problem, check};
 pub use error::{Error, Result};
 pub use log::Log;
-pub use options::{FlushPolicy, LogOptions, LostData, PurgeGuard, WhenFull};
+pub use options::{FlushPolicy, LogOptions, LostData, PurgeGuard, Strategy, WhenFull};
 pub use read::Scan;
 pub use retention::Retention;
 pub use runs::MAX_TERM_RUNS;
