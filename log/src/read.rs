@@ -8,6 +8,7 @@ use std::ops::{Bound, ControlFlow, RangeBounds, RangeInclusive};
 use bytes::Bytes;
 use kvlogdb_engine_api::{KvLogDb, LogName, Order, ReplicaId};
 
+use crate::observe::Event;
 use crate::record::{Header, RECORD_HEADER_BYTES};
 use crate::served::{Live, View};
 use crate::state::Replica;
@@ -120,7 +121,10 @@ pub(crate) fn entries(
         };
         let mut reader = Reader::new(log.replica, &view.state, &range, limit_bytes);
         match reader.read(log, &view) {
-            Ok(true) => return Ok(reader.found),
+            Ok(true) => {
+                log.store.core().tell(|| reader.event());
+                return Ok(reader.found);
+            }
             // What is wrong although nothing has changed since is wrong.
             Err(error) if log.store.core().read_served().holds(log.replica, &view) => {
                 return Err(error);
@@ -184,6 +188,8 @@ struct Reader<'a> {
     left_bytes: u64,
     done: bool,
     found: Vec<Entry>,
+    /// How many of them came from memory.
+    from_memory: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -202,6 +208,7 @@ impl<'a> Reader<'a> {
             left_bytes: limit_bytes,
             done: false,
             found: Vec::new(),
+            from_memory: 0,
         }
     }
 
@@ -232,6 +239,7 @@ impl<'a> Reader<'a> {
                 break;
             }
             self.push(entry.clone());
+            self.from_memory += 1;
         }
         live.window.first()
     }
@@ -258,6 +266,15 @@ impl<'a> Reader<'a> {
             return Err(Error::corrupt(self.replica, self.next, "it is missing"));
         }
         Ok(())
+    }
+
+    fn event(&self) -> Event {
+        Event::Read {
+            replica: self.replica,
+            from_memory: self.from_memory,
+            from_engine: self.found.len() - self.from_memory,
+            entry_bytes: self.found.iter().map(|entry| entry.payload.len()).sum(),
+        }
     }
 
     /// Whether another entry would go over the limit, which is then the end.

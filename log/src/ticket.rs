@@ -11,6 +11,8 @@ use std::task::{Context, Poll, Waker};
 use kvlogdb_engine_api::{Durability, Error as EngineError, MetaKey, ReplicaId, WriteBatch};
 
 use crate::line::Need;
+use crate::observe::Queued;
+use crate::plan::Size;
 use crate::{Error, LogId, LogStore, Result};
 
 /// What a durable batch vouches for: the end of one replica's log as the batch left it.
@@ -39,8 +41,7 @@ pub(crate) struct Ticket {
     pub(crate) number: u64,
     pub(crate) durability: Durability,
     pub(crate) need: Need,
-    pub(crate) bytes: usize,
-    pub(crate) entries: usize,
+    pub(crate) size: Size,
     /// Whether its writer waits for it, and can lead a commit while it does.
     pub(crate) blocking: bool,
     pub(crate) metadata: Vec<MetaKey>,
@@ -82,7 +83,7 @@ impl Ticket {
     pub(crate) fn new(
         number: u64,
         (durability, need): (Durability, Need),
-        (bytes, entries): (usize, usize),
+        size: Size,
         metadata: Vec<MetaKey>,
         listener: Listener,
     ) -> Arc<Self> {
@@ -100,17 +101,7 @@ impl Ticket {
             waker: None,
         };
         let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        Arc::new(Self {
-            number,
-            durability,
-            need,
-            bytes,
-            entries,
-            blocking,
-            metadata,
-            inner,
-            changed,
-        })
+        Arc::new(Self { number, durability, need, size, blocking, metadata, inner, changed })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -120,7 +111,7 @@ impl Ticket {
     /// Whether it asks for more than the policy: it changes a term or a vote, or it has nothing to
     /// write and is a sync of what was accepted before it.
     fn is_urgent(&self) -> bool {
-        let asks_to_sync = self.bytes == 0 && self.durability == Durability::Synced;
+        let asks_to_sync = self.size.bytes == 0 && self.durability == Durability::Synced;
         self.need == Need::Now || asks_to_sync
     }
 
@@ -335,8 +326,8 @@ const TICKET_BYTES: usize = 256;
 
 impl Queue {
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
-        self.bytes += ticket.bytes + TICKET_BYTES;
-        self.entries += ticket.entries;
+        self.bytes += ticket.size.bytes + TICKET_BYTES;
+        self.entries += ticket.size.entries;
         self.synced += usize::from(ticket.durability == Durability::Synced);
         self.urgent += usize::from(ticket.is_urgent());
         self.tickets.push_back(ticket);
@@ -347,13 +338,13 @@ impl Queue {
         let mut taken = Vec::with_capacity(self.tickets.len());
         let mut bytes = 0_usize;
         while let Some(next) = self.tickets.front() {
-            bytes += next.bytes;
+            bytes += next.size.bytes;
             if bytes > limit_bytes && !taken.is_empty() {
                 break;
             }
             if let Some(ticket) = self.tickets.pop_front() {
-                self.bytes -= ticket.bytes + TICKET_BYTES;
-                self.entries -= ticket.entries;
+                self.bytes -= ticket.size.bytes + TICKET_BYTES;
+                self.entries -= ticket.size.entries;
                 self.synced -= usize::from(ticket.durability == Durability::Synced);
                 self.urgent -= usize::from(ticket.is_urgent());
                 taken.push(ticket);
@@ -374,6 +365,10 @@ impl Queue {
 
     pub(crate) fn len(&self) -> usize {
         self.tickets.len()
+    }
+
+    pub(crate) fn queued(&self) -> Queued {
+        Queued { batches: self.len(), entries: self.entries, bytes: self.bytes }
     }
 
     pub(crate) fn bytes(&self) -> usize {
