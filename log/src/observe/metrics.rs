@@ -41,7 +41,7 @@ use super::{Event, Observer, Queued};
 /// |---|---|
 /// | `sync_seconds` | writes with a sync |
 /// | `write_seconds` | writes without |
-/// | `batch_entries`, `batch_bytes` | entries and bytes of payloads of accepted batches with entries |
+/// | `batch_entries`, `batch_bytes` | accepted batches with entries: entries, bytes of payloads |
 /// | `commit_batches` | accepted batches that shared a write |
 /// | `queue_wait_seconds` | how long writers waited for room in the queue |
 /// | `delete_seconds` | commits that deleted keys |
