@@ -7,7 +7,9 @@ use std::time::Duration;
 use kvlogdb_engine_api::{
     Creation, Error, KvLogDb, Manifest, Result as EngineResult, StoreOptions,
 };
-use kvlogdb_log::{FlushPolicy, LogOptions, LogStore, LostData, PurgeGuard, Result, Strategy};
+use kvlogdb_log::{
+    FlushPolicy, LogOptions, LogStore, LostData, Observer, PurgeGuard, Result, Strategy,
+};
 
 use crate::EngineKind;
 
@@ -138,6 +140,14 @@ impl Options {
     pub fn queue_limits(mut self, bytes: usize, entries: usize) -> Self {
         self.log.queue_bytes = bytes;
         self.log.queue_entries = entries;
+        self
+    }
+
+    /// Who hears of what happens in the store, from its opening on; nobody unless set. The features
+    /// `metrics` and `tracing` bring observers for these facades.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.log.observer = Some(observer);
         self
     }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId, WriteBatch};
 
 use crate::commit::{Core, Reason, Writer};
-use crate::plan::{Ground, Plan, Step};
+use crate::observe::Event;
+use crate::plan::{Ground, Plan, Size, Step};
 use crate::ticket::{Listener, Queue, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
@@ -86,17 +87,26 @@ impl Core {
             Listener::Caller if !asks.waits => Listener::Nobody,
             listener => listener,
         };
+        let changes = self.changes(&plan);
         let ticket = self.enter(&mut line, &plan, asks, listener);
         self.see_to(&mut line, &ticket);
+        let queue = line.queue.queued();
         drop(line);
         let encoding = Encoding { core: self, ticket: &ticket };
         encoding.finish(&plan.steps);
+        // Its commit need not wait for the observer.
+        let Size { entries, entry_bytes, .. } = plan.size;
+        self.tell(|| Event::Accepted { entries, entry_bytes, queue });
+        for event in changes {
+            self.tell(|| event);
+        }
         Ok(ticket)
     }
 
     /// Waits until the queue is within its limits, helping where nobody else drains it.
     fn wait_for_room(&self, when_full: WhenFull) -> Result<MutexGuard<'_, Line>> {
         let mut line = self.lock_line();
+        let mut waiting_since = None;
         loop {
             self.read_served().check()?;
             if line.shut > 0 {
@@ -105,9 +115,18 @@ impl Core {
             let full = !line.queue.is_empty()
                 && (line.queue.bytes() >= self.options.queue_bytes
                     || line.queue.entries() >= self.options.queue_entries);
+            if !full {
+                self.note_wait(waiting_since);
+                return Ok(line);
+            }
+            waiting_since = waiting_since.or_else(|| self.clock());
             match when_full {
-                _ if !full => return Ok(line),
-                WhenFull::Busy => return Err(Error::Busy),
+                WhenFull::Busy => {
+                    let queue = line.queue.queued();
+                    drop(line);
+                    self.tell(|| Event::Busy { queue });
+                    return Err(Error::Busy);
+                }
                 WhenFull::Wait if line.is_free() => {
                     line.led = true;
                     drop(line);
@@ -144,7 +163,7 @@ impl Core {
         let mem_first = self.options.mem_first();
         let durability = if waits || mem_first { Durability::Synced } else { Durability::Buffered };
         // There is nothing to collect for a promise, or for a sync of what was accepted before.
-        let urgent = plan.changes_vote || waits && (mem_first || plan.bytes == 0);
+        let urgent = plan.changes_vote || waits && (mem_first || plan.size.bytes == 0);
         Asks { durability, need, waits, urgent }
     }
 
@@ -162,8 +181,7 @@ impl Core {
             _ => None,
         });
         let metadata = metadata.filter(|&key| served::is_read_from_engine(key)).collect();
-        let size = (plan.bytes, plan.entries);
-        let ticket = Ticket::new(number, asks, size, metadata, listener);
+        let ticket = Ticket::new(number, asks, plan.size, metadata, listener);
         ticket.set_effects(self.write_served().accept(plan, number));
         let littered = plan.replicas.iter().filter(|(_, replica)| !replica.trash.is_empty());
         line.littered.extend(littered.map(|(&id, _)| id));

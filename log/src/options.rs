@@ -1,7 +1,10 @@
 //! How a store is opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::Observer;
 
 /// Settings of a [`LogStore`](crate::LogStore).
 ///
@@ -14,7 +17,7 @@ use std::time::Duration;
 /// options.sidecar = Some("data/SEQ".into());
 /// options.purge_guard = PurgeGuard::Snapshot;
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LogOptions {
     /// Where the sidecar lies: the file that notices an engine which lost synced data. `None`, the
@@ -39,6 +42,8 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// How many entries of accepted batches may wait to be written; 65,536 unless set.
     pub queue_entries: usize,
+    /// Who hears of what happens; nobody unless set.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for LogOptions {
@@ -53,6 +58,7 @@ impl Default for LogOptions {
             cache_bytes: 16 << 20,
             queue_bytes: 64 << 20,
             queue_entries: 1 << 16,
+            observer: None,
         }
     }
 }

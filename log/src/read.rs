@@ -8,6 +8,7 @@ use std::ops::{Bound, ControlFlow, RangeBounds, RangeInclusive};
 use bytes::Bytes;
 use kvlogdb_engine_api::{KvLogDb, LogName, Order, ReplicaId};
 
+use crate::observe::Event;
 use crate::record::{Header, RECORD_HEADER_BYTES};
 use crate::served::{Live, View};
 use crate::state::Replica;
@@ -142,7 +143,10 @@ pub(crate) fn entries(
         };
         let mut reader = Reader::new(log.replica, &view.state, &range, limit);
         match reader.read(log, &view) {
-            Ok(true) => return Ok(reader.found),
+            Ok(true) => {
+                log.store.core().tell(|| reader.event());
+                return Ok(reader.found);
+            }
             // What is wrong although nothing has changed since is wrong.
             Err(error) if core.read_served().holds(log.replica, &view) => {
                 return Err(error);
@@ -206,6 +210,8 @@ pub(crate) struct Reader<'a> {
     left: Limit,
     done: bool,
     pub(crate) found: Vec<Entry>,
+    /// How many of them came from memory.
+    from_memory: usize,
     /// What is left to be read ahead, and what was.
     ahead: Option<Limit>,
     read_ahead: Vec<Entry>,
@@ -227,6 +233,7 @@ impl<'a> Reader<'a> {
             left: limit,
             done: false,
             found: Vec::new(),
+            from_memory: 0,
             ahead: None,
             read_ahead: Vec::new(),
         }
@@ -273,6 +280,7 @@ impl<'a> Reader<'a> {
                     break;
                 }
                 self.push(entry.clone());
+                self.from_memory += 1;
             }
         }
         self.ahead = live.cached.is_read_on(self.next).then_some(AHEAD);
@@ -305,6 +313,15 @@ impl<'a> Reader<'a> {
         match failure {
             Some(error) => Err(error),
             None => Err(Error::corrupt(self.replica, self.next, "it is missing")),
+        }
+    }
+
+    fn event(&self) -> Event {
+        Event::Read {
+            replica: self.replica,
+            from_memory: self.from_memory,
+            from_engine: self.found.len() - self.from_memory,
+            entry_bytes: self.found.iter().map(|entry| entry.payload.len()).sum(),
         }
     }
 

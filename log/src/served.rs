@@ -141,6 +141,11 @@ impl Served {
         })
     }
 
+    /// A replica as it was accepted last, also where nothing is served any more.
+    pub(crate) fn state(&self, id: ReplicaId) -> Option<&Replica> {
+        self.replicas.get(&id)?.as_ref().ok().map(|live| &*live.state)
+    }
+
     pub(crate) fn replicas(&self) -> impl Iterator<Item = (ReplicaId, Result<&Live, &Arc<str>>)> {
         self.replicas.iter().map(|(&id, held)| (id, held.as_ref()))
     }
@@ -266,6 +271,11 @@ impl Served {
                 self.replicas.remove(&id);
             }
         }
+    }
+
+    /// How much memory entries take.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
     }
 
     /// Keeps in memory what was read of a log, where it still holds.

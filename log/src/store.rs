@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kvlogdb_engine_api::{
     Durability, EngineInfo, Error as EngineError, KvLogDb, ReplicaId, Result as EngineResult,
@@ -94,8 +95,12 @@ impl LogStore {
         opener: impl Fn() -> EngineResult<Arc<dyn KvLogDb>> + Send + Sync + 'static,
         options: LogOptions,
     ) -> Result<Self> {
+        let began = options.observer.as_ref().map(|_| Instant::now());
         let Loaded { served, writer, littered } = load(&opener, &options)?;
         let core = Arc::new(Core::new(options, served, writer, littered));
+        core.note_opened(began);
+        core.note_mark(&mut core.lock_writer().marks);
+        core.deliver();
         background::start(&core)
             .map_err(|error| EngineError::io("start the store's thread", error))?;
         Ok(Self { handle: Arc::new(Handle { opener: Box::new(opener), core }) })
@@ -242,11 +247,13 @@ impl LogStore {
     /// that cannot be opened twice in a process. The store then refuses as before, and reopening
     /// can be tried again.
     pub fn reopen(&self) -> Result<Vec<Reopened>> {
+        let began = self.core().clock();
         self.core().quiesced(Gate::Shut, |writer| {
             let old = {
                 let mut served = self.core().write_served();
                 if served.refusal.is_none() && writer.marks.is_behind() {
                     let _ = write_mark(&mut writer.marks, &*served.engine);
+                    self.core().note_mark(&mut writer.marks);
                 }
                 served.refusal.get_or_insert(Refusal::Closed);
                 Arc::clone(&served.engine)
@@ -263,7 +270,10 @@ impl LogStore {
                 last_before: before.get(&replica).copied().flatten(),
                 last_after: after.get(&replica).copied().flatten(),
             };
-            Ok(ids.into_iter().map(report).collect())
+            let reports: Vec<_> = ids.into_iter().map(report).collect();
+            self.core().note_reopened(began, &reports);
+            self.core().note_mark(&mut writer.marks);
+            Ok(reports)
         })
     }
 

@@ -24,7 +24,7 @@ impl Core {
         };
         let served = self.read_served();
         let before = served.working_set_bytes;
-        if plan.entries == 0 || before.saturating_add(plan.bytes) <= limit_bytes {
+        if plan.size.entries == 0 || before.saturating_add(plan.size.bytes) <= limit_bytes {
             return Ok(()); // in a plan an entry is larger than in memory
         }
         let needed_bytes = served.working_sets_after(plan);
