@@ -13,14 +13,16 @@ use kvlogdb::{EngineKind, LogStore, Options};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strategy {
     DiskFirst,
+    MemFirst,
 }
 
 impl Strategy {
-    pub(crate) const ALL: [Self; 1] = [Self::DiskFirst];
+    pub(crate) const ALL: [Self; 2] = [Self::DiskFirst, Self::MemFirst];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::DiskFirst => "disk_first",
+            Self::MemFirst => "mem_first",
         }
     }
 }
@@ -43,11 +45,13 @@ impl Kind {
     }
 
     pub(crate) fn options(self) -> Options {
-        match self.strategy {
-            Strategy::DiskFirst => {}
-        }
+        let strategy = match self.strategy {
+            Strategy::DiskFirst => kvlogdb::Strategy::DiskFirst,
+            Strategy::MemFirst => kvlogdb::Strategy::MemFirst { memory_bytes: 64 << 20 },
+        };
         // sled's threads may hold on to its lock for a moment.
-        Options::new().engine(self.engine).lock_wait(Duration::from_secs(5))
+        let wait = Duration::from_secs(5);
+        Options::new().engine(self.engine).strategy(strategy).lock_wait(wait)
     }
 
     pub(crate) fn open(self, dir: &Path) -> kvlogdb::Result<LogStore> {
