@@ -247,7 +247,8 @@ impl Log {
         range: impl RangeBounds<u64>,
         limit_bytes: u64,
     ) -> Result<Option<Vec<Entry>>> {
-        read::entries_in_memory(self, &range, limit_bytes)
+        let limit = Limit { bytes: limit_bytes, entries: usize::MAX };
+        read::entries_in_memory(self, &range, limit)
     }
 
     /// Goes through the entries in `range` a page at a time, with at most about a mebibyte of

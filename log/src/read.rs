@@ -160,19 +160,25 @@ pub(crate) fn entries(
 pub(crate) fn entries_in_memory(
     log: &Log,
     range: &impl RangeBounds<u64>,
-    limit_bytes: u64,
+    limit: Limit,
 ) -> Result<Option<Vec<Entry>>> {
+    let core = log.store.core();
     // State and entries are of one moment: what is shown changes under this lock only.
-    let served = log.store.core().read_served();
-    let view = served.view(log.replica)?;
-    let Some(range) = resolve(log.replica, &view.state, range)? else {
+    let served = core.read_served();
+    let state = served.view(log.replica)?.state;
+    let Some(range) = resolve(log.replica, &state, range)? else {
         return Ok(Some(Vec::new()));
     };
-    let mut reader = Reader::new(log.replica, &view.state, &range, limit_bytes);
+    let mut reader = Reader::new(log.replica, &state, &range, limit);
     if let Some(live) = served.live(log.replica)? {
         reader.take_from_memory(live);
     }
-    Ok(reader.done.then_some(reader.found))
+    drop(served);
+    if !reader.done {
+        return Ok(None);
+    }
+    core.tell(|| reader.event());
+    Ok(Some(reader.found))
 }
 
 /// The indexes that a range comes to in a log as it stands, `None` for none.

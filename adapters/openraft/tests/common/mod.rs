@@ -3,6 +3,8 @@
 
 pub(crate) mod machine09;
 pub(crate) mod machine10;
+pub(crate) mod rig;
+pub(crate) mod watched;
 
 use std::path::Path;
 use std::time::Duration;
