@@ -191,7 +191,7 @@ impl Store {
             })
             .await?;
         let ended = accepted.await;
-        self.attempt(SAVE, |_| Ok(drop(ended?)))
+        self.attempt(SAVE, |_| Ok(ended.map(drop)?))
     }
 
     pub(crate) async fn vote(&self) -> Result<Option<Bytes>> {

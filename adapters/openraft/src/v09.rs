@@ -104,24 +104,26 @@ fn check_follows<N: NodeId>(new: &Vote<N>, saved: &[u8]) -> Result<(), Cause> {
     Err(Cause::VoteWentBack { saved: saved.to_string(), found: new.to_string() })
 }
 
-fn source(error: &Error) -> AnyError {
-    AnyError::new(error)
+impl From<Error> for AnyError {
+    fn from(error: Error) -> Self {
+        Self::new(&error)
+    }
 }
 
 fn read_logs<N: NodeId>(error: Error) -> StorageError<N> {
-    StorageIOError::read_logs(source(&error)).into()
+    StorageIOError::read_logs(error).into()
 }
 
 fn write_logs<N: NodeId>(error: Error) -> StorageError<N> {
-    StorageIOError::write_logs(source(&error)).into()
+    StorageIOError::write_logs(error).into()
 }
 
 fn read_vote<N: NodeId>(error: Error) -> StorageError<N> {
-    StorageIOError::read_vote(source(&error)).into()
+    StorageIOError::read_vote(error).into()
 }
 
 fn write_vote<N: NodeId>(error: Error) -> StorageError<N> {
-    StorageIOError::write_vote(source(&error)).into()
+    StorageIOError::write_vote(error).into()
 }
 
 impl<C: RaftTypeConfig> RaftLogStorage<C> for LogStorage<C> {

@@ -20,13 +20,8 @@ use openraft::type_config::alias::VoteOf;
 
 /// An error with everything behind it.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        said += &format!(": {source}");
-        next = source.source();
-    }
-    said
+    let source = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", source.unwrap_or_default())
 }
 
 fn assert_says(error: &io::Error, kind: io::ErrorKind, words: [&str; 2]) {

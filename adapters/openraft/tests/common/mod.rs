@@ -27,6 +27,14 @@ impl Strategy {
             Self::MemFirst => "mem_first",
         }
     }
+
+    /// What the store is told.
+    pub(crate) fn setting(self) -> kvlogdb::Strategy {
+        match self {
+            Self::DiskFirst => kvlogdb::Strategy::DiskFirst,
+            Self::MemFirst => kvlogdb::Strategy::MemFirst { memory_bytes: 64 << 20 },
+        }
+    }
 }
 
 /// What a store is made of.
@@ -47,13 +55,9 @@ impl Kind {
     }
 
     pub(crate) fn options(self) -> Options {
-        let strategy = match self.strategy {
-            Strategy::DiskFirst => kvlogdb::Strategy::DiskFirst,
-            Strategy::MemFirst => kvlogdb::Strategy::MemFirst { memory_bytes: 64 << 20 },
-        };
         // sled's threads may hold on to its lock for a moment.
         let wait = Duration::from_secs(5);
-        Options::new().engine(self.engine).strategy(strategy).lock_wait(wait)
+        Options::new().engine(self.engine).strategy(self.strategy.setting()).lock_wait(wait)
     }
 
     pub(crate) fn open(self, dir: &Path) -> kvlogdb::Result<LogStore> {
