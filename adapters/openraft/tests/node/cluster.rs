@@ -24,8 +24,8 @@ pub(crate) trait Node: Sized {
     /// Waits until the node has applied what it knew before it was started.
     fn recover(&self) -> impl Future<Output = Checked>;
 
-    /// Makes the node vote for itself once more.
-    fn elect(&self) -> impl Future<Output = Checked>;
+    /// Takes the leadership from a node that is not running: it has to vote once more.
+    fn depose(store: &LogStore) -> impl Future<Output = Checked>;
 
     /// What was applied.
     fn commands(&self) -> Vec<String>;

@@ -103,9 +103,10 @@ impl With for FailingVote {
         let node = N::start(&store).await?;
         node.recover().await?;
         write(&node, 5).await?;
-        store.sync()?; // nothing is on its way that could fail instead
+        node.stop().await?;
+        N::depose(&store).await?;
+        let node = N::start(&store).await?;
         control.fill_disk();
-        node.elect().await?;
         expect_stopped(&node, "cannot save the vote").await?;
         node.stop().await?;
         store.reopen()?;

@@ -15,8 +15,9 @@ use openraft::network::{RPCOption, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
+use openraft::storage::RaftLogStorage;
 use openraft::type_config::alias::{SnapshotOf, VoteOf};
-use openraft::{BasicNode, Raft, RaftNetworkFactory};
+use openraft::{BasicNode, Raft, RaftLogReader, RaftNetworkFactory, Vote};
 
 use crate::Checked;
 use crate::cluster::{self, GROUP, NODE, Node, PATIENCE};
@@ -100,8 +101,11 @@ impl Node for Raft10 {
         Ok(())
     }
 
-    async fn elect(&self) -> Checked {
-        Ok(self.raft.trigger().elect().await?)
+    async fn depose(store: &LogStore) -> Checked {
+        let mut storage: LogStorage<Config> =
+            LogStorage::new(store.log(ReplicaId::from(GROUP)), &NODE)?;
+        let vote = storage.read_vote().await?.ok_or("no vote")?;
+        Ok(storage.save_vote(&Vote::new(vote.leader_id.term + 1, NODE)).await?)
     }
 
     fn commands(&self) -> Vec<String> {

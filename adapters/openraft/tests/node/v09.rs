@@ -14,7 +14,8 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::{BasicNode, Raft};
+use openraft::storage::RaftLogStorage;
+use openraft::{BasicNode, Raft, Vote};
 
 use crate::Checked;
 use crate::cluster::{self, GROUP, NODE, Node, PATIENCE};
@@ -96,8 +97,11 @@ impl Node for Raft9 {
         Ok(())
     }
 
-    async fn elect(&self) -> Checked {
-        Ok(self.raft.trigger().elect().await?)
+    async fn depose(store: &LogStore) -> Checked {
+        let mut storage: LogStorage<Config> =
+            LogStorage::new(store.log(ReplicaId::from(GROUP)), &NODE)?;
+        let vote = storage.read_vote().await?.ok_or("no vote")?;
+        Ok(storage.save_vote(&Vote::new(vote.leader_id.term + 1, NODE)).await?)
     }
 
     fn commands(&self) -> Vec<String> {
