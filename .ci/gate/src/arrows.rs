@@ -8,6 +8,7 @@ use crate::{Report, Result};
 const CONTRACT: &str = "kvlogdb-engine-api";
 const FACADE: &str = "kvlogdb";
 const LOG: &str = "kvlogdb-log";
+const ADAPTER: &str = "kvlogdb-openraft";
 const SUITE: &str = "kvlogdb-conformance";
 /// Before the name of the library that an engine's crate is built on.
 const ENGINE: &str = "kvlogdb-engine-";
@@ -59,6 +60,7 @@ fn may_use(from: &str, to: &str, kind: Option<&str>) -> bool {
         SUITE => to == CONTRACT || to == LOG,
         FACADE => to == CONTRACT || to == LOG || is_engine(to) || in_tests,
         "kvlogdb-cli" => !is_engine(to),
+        ADAPTER => to == CONTRACT || to == LOG || kind == Some("dev") && to == FACADE,
         engine if is_engine(engine) => to == CONTRACT || in_tests,
         _ => true,
     }
@@ -101,6 +103,7 @@ mod tests {
             ("kvlogdb-cli", "kvlogdb"),
             ("kvlogdb-crash", "kvlogdb-engine-redb"),
             ("kvlogdb-conformance", "kvlogdb-log"),
+            ("kvlogdb-openraft", "kvlogdb-log"),
             ("kvlogdb-engine-redb", "kvlogdb-engine-api"),
             ("kvlogdb-engine-redb", "redb"),
             ("kvlogdb-log", "kvlogdb-engine-api"),
@@ -124,11 +127,19 @@ mod tests {
             ("kvlogdb-log", "kvlogdb"),
             ("kvlogdb-log", "kvlogdb-engine-redb"),
             ("kvlogdb-log", "sled"),
+            ("kvlogdb-openraft", "kvlogdb-engine-redb"),
+            ("kvlogdb-openraft", "redb"),
         ] {
             let expected = format!("{from} must not depend on {to}");
             assert_eq!(found(from, to, None), [expected.as_str()]);
             assert_eq!(found(from, to, Some("dev")), [expected]);
         }
+    }
+
+    #[test]
+    fn an_adapter_takes_the_facade_for_tests_only() {
+        assert_eq!(found(ADAPTER, FACADE, Some("dev")), [""; 0]);
+        assert_eq!(found(ADAPTER, FACADE, None).len(), 1);
     }
 
     #[test]

@@ -1,4 +1,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(any(feature = "openraft-0-9", feature = "openraft-0-10")),
+    allow(dead_code, reason = "there is no version of openraft to serve")
+)]
 //! The log storage of an [openraft](https://docs.rs/openraft) application, over a
 //! [kvlogdb log](kvlogdb_log::Log): [`v09::LogStorage`] has the traits of openraft 0.9,
 //! [`v010::LogStorage`] those of 0.10.

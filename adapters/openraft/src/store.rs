@@ -10,6 +10,8 @@ use kvlogdb_log::{
     LogBatch, WhenFull,
 };
 
+use tokio::sync::Notify;
+
 use crate::error::{Cause, Error, Result};
 use crate::{codec, off_thread};
 
@@ -30,6 +32,9 @@ const READ_BYTES: u64 = 1 << 20;
 pub(crate) struct Store {
     log: Log,
     pub(crate) read_bytes: u64,
+    pub(crate) replication: Replication,
+    /// Told when an append has ended, and when the end of the log has moved back.
+    moved: Arc<Notify>,
     /// The first failure after which nothing may be read or written.
     failed: Arc<OnceLock<Arc<Cause>>>,
 }
@@ -37,7 +42,13 @@ pub(crate) struct Store {
 impl Store {
     /// Takes a log on for the node that `owner` names, and notes the name in a new one.
     pub(crate) fn open(log: Log, owner: &(impl serde::Serialize + ToString)) -> Result<Self> {
-        let store = Self { log, read_bytes: READ_BYTES, failed: Arc::default() };
+        let store = Self {
+            log,
+            read_bytes: READ_BYTES,
+            replication: Replication::Durable,
+            moved: Arc::default(),
+            failed: Arc::default(),
+        };
         store.attempt("take on the log", |log| {
             let name = codec::encode("a node's id", owner)?;
             let foreign =
@@ -111,6 +122,7 @@ impl Store {
         let store = self.clone();
         let done = Once::new(move |ended: Result<(), LogError>| {
             done(store.attempt(APPEND, |_| Ok(ended?)));
+            store.moved.notify_waiters();
         });
         let first = done.clone();
         let answer = self.attempt(APPEND, |log| {
@@ -145,12 +157,14 @@ impl Store {
     /// Removes the entries from `first_removed` on.
     pub(crate) async fn truncate_from(&self, first_removed: u64) -> Result<()> {
         // The log may have to look up how long it was at the new end.
-        self.attempt_off_thread("truncate the log", move |log| {
+        let truncated = self.attempt_off_thread("truncate the log", move |log| {
             let mut batch = LogBatch::new();
             batch.truncate_from(log.replica(), first_removed);
             Ok(log.store().submit_buffered(&batch, WhenFull::Wait)?)
-        })
-        .await
+        });
+        let truncated = truncated.await;
+        self.moved.notify_waiters();
+        truncated
     }
 
     /// Removes the entries up to and with `to`, which may lie behind the end.
@@ -220,6 +234,7 @@ impl Store {
     }
 
     /// As [`entries`](Self::entries), as many as one read may bring; none where there are no more.
+    #[cfg(feature = "openraft-0-10")]
     pub(crate) async fn page_of(&self, range: Range) -> Result<Vec<Entry>> {
         self.read(self.read_bytes, move |log, read| match range.0 {
             // Behind entries that were brought, nothing may be missing.
@@ -237,6 +252,27 @@ impl Store {
             answer => answer,
         })
         .await
+    }
+
+    /// As [`page`](Self::page), for other nodes: by default what is durable of it, and where there
+    /// is something and none of it is durable yet, once it is.
+    #[cfg(feature = "openraft-0-10")]
+    pub(crate) async fn page_to_send(&self, first: u64, end: u64) -> Result<Vec<Entry>> {
+        loop {
+            let moved = self.moved.notified();
+            let mut moved = std::pin::pin!(moved);
+            moved.as_mut().enable(); // what happens from here on is not missed
+            let mut page = self.page(first, end).await?;
+            if page.is_empty() || self.replication == Replication::Early {
+                return Ok(page);
+            }
+            let durable = self.attempt("read the log", |log| Ok(log.durable()?))?;
+            page.retain(|entry| durable.as_ref().is_some_and(|end| entry.id <= end.id));
+            if !page.is_empty() {
+                return Ok(page);
+            }
+            moved.await;
+        }
     }
 
     /// Reads from memory or, where that does not have it all, from the engine.
@@ -266,6 +302,16 @@ impl Store {
     ) -> Result<T> {
         self.attempt("read the ends of the log", |log| run(log.purged()?, log.last()?))
     }
+}
+
+/// When entries may be sent to other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replication {
+    /// Once this node has them on its disk.
+    Durable,
+    /// As soon as they are in the log.
+    #[cfg_attr(not(feature = "openraft-0-10"), expect(dead_code, reason = "0.9 waits itself"))]
+    Early,
 }
 
 /// A range of indexes in the form in which it can be kept.

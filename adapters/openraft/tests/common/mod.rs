@@ -3,6 +3,7 @@
 
 pub(crate) mod machine09;
 pub(crate) mod machine10;
+pub(crate) mod nowhere10;
 pub(crate) mod rig;
 pub(crate) mod watched;
 

@@ -1,8 +1,6 @@
 //! The node under openraft 0.10.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
 use kvlogdb::{LogStore, ReplicaId};
@@ -10,67 +8,17 @@ use kvlogdb_openraft::v010::LogStorage;
 use openraft_0_10 as openraft;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkV2};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
 use openraft::storage::RaftLogStorage;
-use openraft::type_config::alias::{SnapshotOf, VoteOf};
-use openraft::{BasicNode, Raft, RaftLogReader, RaftNetworkFactory, Vote};
+use openraft::{BasicNode, Raft, RaftLogReader, Vote};
 
 use crate::Checked;
 use crate::cluster::{self, GROUP, NODE, Node, PATIENCE};
-use crate::common::machine10::{Commands, Config, Machine};
+use crate::common::machine10::{Config, Machine};
+use crate::common::nowhere10::Nowhere;
 
 pub(crate) struct Raft10 {
     raft: Raft<Config, Machine>,
     machine: Machine,
-}
-
-/// There is nobody else.
-struct Nowhere;
-
-impl RaftNetworkFactory<Config> for Nowhere {
-    type Network = Self;
-
-    async fn new_client(&mut self, _target: u64, _node: &BasicNode) -> Self {
-        Self
-    }
-}
-
-fn nobody() -> Unreachable<Config> {
-    Unreachable::new(&io::Error::other("there is no other node"))
-}
-
-impl RaftNetworkV2<Config> for Nowhere {
-    type SnapshotData = Commands;
-
-    async fn append_entries(
-        &mut self,
-        _rpc: AppendEntriesRequest<Config>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
-        Err(nobody().into())
-    }
-
-    async fn vote(
-        &mut self,
-        _rpc: VoteRequest<Config>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
-        Err(nobody().into())
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _vote: VoteOf<Config>,
-        _snapshot: SnapshotOf<Config, Commands>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
-    ) -> Result<SnapshotResponse<Config>, StreamingError<Config>> {
-        Err(nobody().into())
-    }
 }
 
 impl Node for Raft10 {
