@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::cell::{CellSpec, Mode};
@@ -21,6 +22,7 @@ const SYNC_CALLS: [&str; 5] = ["fsync", "fdatasync", "msync", "syncfs", "sync"];
 
 /// The process that measures now, for whoever has to stop it.
 static RUNNING: Mutex<Option<Child>> = Mutex::new(None);
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mark(name: &str) {
     // It is not there, and nobody cares.
@@ -135,10 +137,15 @@ fn to_json(spec: &CellSpec) -> Result<String> {
 fn run(mut command: Command, spec: &CellSpec) -> Result<Measured> {
     command.arg(CELL).arg(to_json(spec)?).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_stopped() {
+        return Err(Error::Stopped);
+    }
     let spawned = command.spawn();
     let mut child = spawned.map_err(|error| Error::io("start a measuring process", error))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+    *running = Some(child);
+    drop(running);
     let complaints = std::thread::spawn(move || read_all(stderr));
     let answer = read_all(stdout);
     let complaints = complaints.join().unwrap_or_default();
@@ -166,8 +173,14 @@ fn last_words(complaints: &str) -> String {
     line.map_or("it ended without a word".to_owned(), str::to_owned)
 }
 
+/// Whether somebody has called [`stop`].
+pub(crate) fn is_stopped() -> bool {
+    STOPPED.load(Ordering::SeqCst)
+}
+
 /// Ends the process that measures, if there is one, and waits until it is gone.
 pub(crate) fn stop() {
+    STOPPED.store(true, Ordering::SeqCst);
     if let Some(mut child) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // Gone already is as good.
         let _ = child.kill();

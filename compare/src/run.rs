@@ -1,8 +1,8 @@
 //! A run: every cell, round after round, with the disk's own state beside it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -31,6 +31,19 @@ pub struct Plan {
     pub seed: u64,
     /// What stores are opened with.
     pub settings: Settings,
+    /// How long the rounds may take together; the first is made whatever it takes.
+    pub budget: Option<Duration>,
+    /// Where sync calls are counted.
+    pub counting: Counting,
+}
+
+/// Where sync calls are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Where one writer waits for each commit: enough to know whether a store syncs.
+    OneWriter,
+    /// At everything durable.
+    Durable,
 }
 
 /// One workload and who does it.
@@ -77,21 +90,29 @@ impl Plan {
 #[derive(Debug)]
 pub struct Workplace {
     folder: TempDir,
+    /// Held, not read: as long as it is, nobody else removes the folder.
+    _owner: File,
 }
 
 /// How the folder is called, with something behind it.
 pub const FOLDER: &str = ".kvlogdb-compare-";
+/// The file in it that is locked for as long as it is in use.
+const OWNER: &str = "OWNER";
 
 impl Workplace {
-    /// Makes the folder in `dir`, which is there.
+    /// Makes the folder in `dir`, which is there, and removes those that a kill has left.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] where nothing can be written; nothing is left then.
     pub fn new(dir: &Path) -> Result<Self> {
+        remove_leftovers(dir);
+        let failed = |error| Error::io(format!("write in {}", dir.display()), error);
         let made = tempfile::Builder::new().prefix(FOLDER).tempdir_in(dir);
-        let doing = || format!("write in {}", dir.display());
-        Ok(Self { folder: made.map_err(|error| Error::io(doing(), error))? })
+        let folder = made.map_err(failed)?;
+        let owner = File::create(folder.path().join(OWNER)).map_err(failed)?;
+        owner.try_lock().map_err(|error| failed(error.into()))?;
+        Ok(Self { folder, _owner: owner })
     }
 
     /// The folder.
@@ -100,11 +121,25 @@ impl Workplace {
     }
 }
 
+/// Removes the folders of runs that ended without a chance to. What cannot be removed stays.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(FOLDER) {
+            continue;
+        }
+        let owner = File::open(entry.path().join(OWNER));
+        if owner.is_ok_and(|owner| owner.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Ends whatever measures now and removes the folder of a run, from another thread.
 pub fn stop(folder: &Path) {
     child::stop();
     // A process that is only just ending may still be writing.
-    for _ in 0..20 {
+    for _ in 0..50 {
         if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
             return;
         }
@@ -114,8 +149,8 @@ pub fn stop(folder: &Path) {
 
 /// Measures what a plan asks for.
 #[derive(Debug)]
-pub struct Run {
-    place: Workplace,
+pub struct Run<'a> {
+    place: &'a Workplace,
     plan: Plan,
     record: Record,
     writer: Writer,
@@ -123,11 +158,11 @@ pub struct Run {
     again: usize,
 }
 
-impl Run {
+impl<'a> Run<'a> {
     /// Begins a run, or goes on with the one that `resume` has of the same plan. The record goes
     /// to the file `to`, if there is one.
     pub fn begin(
-        place: Workplace,
+        place: &'a Workplace,
         plan: Plan,
         header: Header,
         to: Option<&Path>,
@@ -151,7 +186,18 @@ impl Run {
     pub fn measure(mut self, watch: &mut dyn FnMut(&Cell<'_>, usize, usize)) -> Result<Record> {
         let plan = self.plan.clone();
         let cells = plan.cells();
+        let (began, mut round_began, mut round) = (Instant::now(), Instant::now(), 1);
         for (at, cell) in cells.iter().enumerate() {
+            if cell.round > round {
+                let took = round_began.elapsed();
+                if plan.budget.is_some_and(|budget| began.elapsed() + took > budget) {
+                    break;
+                }
+                (round, round_began) = (cell.round, Instant::now());
+            }
+            if plan.budget.is_some_and(|budget| began.elapsed() > budget / 2) {
+                self.again = 0;
+            }
             watch(cell, at, cells.len());
             if self.record.find(cell.subject, &cell.workload.name(), cell.round).is_some() {
                 continue;
@@ -171,6 +217,9 @@ impl Run {
             let load = machine::load();
             let before = probe(self.place.path(), PROBE)?;
             let outcome = self.attempt(cell);
+            if child::is_stopped() {
+                return Err(Error::Stopped);
+            }
             let after = probe(self.place.path(), PROBE)?;
             let us = |time: Duration| time.as_secs_f64() * 1e6;
             let steady = agree(us(before), us(after));
@@ -215,7 +264,11 @@ impl Run {
 
     /// Counts the sync calls of a durable workload: in its first round, and then it is known.
     fn counted(&self, cell: &Cell<'_>) -> Result<Option<Counted>> {
-        if !cell.workload.is_durable() {
+        let counts = match self.plan.counting {
+            Counting::OneWriter => cell.workload.has_one_writer(),
+            Counting::Durable => cell.workload.is_durable(),
+        };
+        if !counts {
             return Ok(None);
         }
         let name = cell.workload.name();
@@ -252,5 +305,38 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // The workplace is removed as a whole at the end.
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::Wishes;
+    use crate::tests::workload;
+
+    #[test]
+    fn every_round_has_every_store_and_begins_with_another() {
+        let row = Row {
+            workload: workload(),
+            subjects: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            rounds: 2,
+        };
+        let plan = Plan { rows: vec![row], ..Wishes::default().plan(&[]) };
+        let cells: Vec<_> = plan.cells().iter().map(|cell| (cell.round, cell.subject)).collect();
+        assert_eq!(cells, [(1, "a"), (1, "b"), (1, "c"), (2, "b"), (2, "c"), (2, "a")]);
+    }
+
+    #[test]
+    fn a_folder_goes_with_its_run_and_one_left_by_a_kill_with_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(format!("{FOLDER}left"));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(OWNER), b"").unwrap();
+        let first = Workplace::new(dir.path()).unwrap();
+        assert!(!left.exists());
+        let second = Workplace::new(dir.path()).unwrap();
+        assert!(first.path().exists(), "it is in use");
+        drop((first, second));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! What a store is made to do: pieces of a log's life.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use kvlogdb::Durability;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,13 @@ pub enum Work {
         /// How many groups.
         groups: u64,
     },
+    /// Writes what a trace says, commit by commit, durably.
+    Trace {
+        /// The file with the trace's steps.
+        steps: PathBuf,
+        /// How many entries it has.
+        entries: u64,
+    },
 }
 
 /// Which entries are read.
@@ -132,14 +140,35 @@ impl Workload {
             | Work::FollowTail { .. }
             | Work::OverwriteTail { .. }
             | Work::AppendAndPurge { .. }
-            | Work::PurgeWhileAppending { .. } => true,
+            | Work::PurgeWhileAppending { .. }
+            | Work::Trace { .. } => true,
             _ => false,
         }
     }
 
+    /// Whether the controls can do it, too, and mean something beside it: they append.
+    pub(crate) fn has_control(&self) -> bool {
+        matches!(
+            self.work,
+            Work::Append { .. }
+                | Work::InFlight { .. }
+                | Work::FollowTail { .. }
+                | Work::OverwriteTail { .. }
+                | Work::Trace { .. }
+        )
+    }
+
+    /// Whether it has a single writer that waits for each of its commits.
+    pub(crate) fn has_one_writer(&self) -> bool {
+        matches!(self.work, Work::Append { writers: 1, synced: true, .. })
+    }
+
     /// Its name: the same work has the same name in every run.
     pub fn name(&self) -> String {
-        format!("{}, {}", self.work, bytes_name(self.entry_bytes))
+        match self.work {
+            Work::Trace { .. } => self.work.to_string(),
+            _ => format!("{}, {}", self.work, bytes_name(self.entry_bytes)),
+        }
     }
 
     pub(crate) fn durability(synced: bool) -> Durability {
@@ -199,6 +228,7 @@ impl fmt::Display for Work {
                 write!(f, "reopen of {} after a kill", count_name(*entries))
             }
             Self::ManyReplicas { groups } => write!(f, "{} replicas", count_name(*groups)),
+            Self::Trace { entries, .. } => write!(f, "trace of {entries} entries"),
         }
     }
 }

@@ -5,6 +5,7 @@ mod open;
 mod purge;
 mod read;
 mod tail;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,12 +22,14 @@ use crate::store::{Store, Stores};
 use crate::workload::Work;
 use crate::{Error, Result, child};
 
+pub use trace::{Step, write_steps};
+
 /// The one group of the workloads that have one.
 const GROUP: u64 = 1;
 /// How many entries a commit has that prepares a measurement.
 const LOAD_BATCH: usize = 256;
 /// The most payload bytes that a measurement writes.
-pub(crate) const MAX_PAYLOAD_BYTES: u64 = 1 << 29;
+pub(crate) const MAX_PAYLOAD_BYTES: u64 = 1 << 28;
 /// How many entries are read back at the most.
 const MAX_CHECKED: u64 = 20_000;
 /// The part of the time that is not counted, at the start.
@@ -51,6 +54,8 @@ struct Driven {
     written: Option<Written>,
     payload_bytes: u64,
     disk_series: Vec<u64>,
+    /// How many entries were compared already.
+    checked: u64,
     /// The store, still open, and what it must hold.
     left: Option<(Arc<dyn Store>, Ends)>,
 }
@@ -78,12 +83,13 @@ pub(crate) fn run(stores: &dyn Stores, spec: &CellSpec) -> Result<Measured> {
         Work::PurgeWhileAppending { entries } => purge::while_appending(&bench, *entries),
         Work::Reopen { entries, after } => open::reopen(&bench, *entries, *after),
         Work::ManyReplicas { groups } => open::many(&bench, *groups),
+        Work::Trace { steps, .. } => trace::replay(&bench, steps),
     }?;
     let resident = Resident::now();
-    let mut checked = 0;
+    let mut checked = driven.checked;
     let disk_bytes = meter::disk_bytes(&spec.dir);
     if let Some((store, ends)) = driven.left {
-        checked = bench.check_and_close(store, &ends)?;
+        checked += bench.check_and_close(store, &ends)?;
     }
     Ok(Measured {
         phases: driven.phases.into_iter().map(|(name, phase)| (name.to_owned(), phase)).collect(),

@@ -60,6 +60,7 @@ pub(super) fn behind_window(
         payload_bytes: bench.bytes_of(next - 1),
         disk_series,
         left: Some((store, Ends::from([(GROUP, (purged + 1, next - 1))]))),
+        ..Driven::default()
     })
 }
 

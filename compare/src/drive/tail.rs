@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kvlogdb::Durability;
 
-use super::{Bench, Driven, Ends, GROUP, LOAD_BATCH, begin, end, main_phase};
+use super::{Bench, Driven, Ends, GROUP, LOAD_BATCH, MAX_PAYLOAD_BYTES, begin, end, main_phase};
 use crate::Result;
 use crate::measured::Tally;
 
@@ -19,7 +19,8 @@ pub(super) fn overwrite(bench: &Bench<'_>, entries: usize) -> Result<Driven> {
     let before = begin();
     let window = bench.window();
     let (mut tally, mut last, mut calls) = (Tally::new(), LOG, 0);
-    while !window.is_over() {
+    let full = |calls| bench.bytes_of(calls * (entries as u64 + 1)) >= MAX_PAYLOAD_BYTES;
+    while !window.is_over() && !full(calls) {
         let first = last + 1 - entries as u64;
         let payloads = bench.payloads.make_many(GROUP, first, entries + 1);
         let at = Instant::now();
