@@ -184,8 +184,8 @@ impl Advice {
             [] => format!("For {need}: nothing that was measured says anything about it."),
             [(only, _)] => format!("For {need}: {}, which is the only one measured.", short(only)),
             [(first, _), (second, behind), ..] if self.is_close => format!(
-                "For {need}: too close to call between {} and {} ({:.0} % apart, which the spread of \
-                 the rounds or a tenth covers).",
+                "For {need}: too close to call between {} and {} ({:.0} % apart, which the \
+                 rounds' spread or a tenth covers).",
                 short(first),
                 short(second),
                 (behind - 1.0) * 100.0

@@ -1,4 +1,5 @@
-//! What the kernel knows of this process and of a directory. Where it says nothing, nothing is said.
+//! What the kernel knows of this process and of a directory. Where it says nothing, nothing is
+//! said.
 
 use std::fs;
 use std::path::Path;

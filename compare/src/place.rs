@@ -83,7 +83,7 @@ fn refuse_foreign(dir: &Path) -> Result<()> {
         if !is_own(&name) {
             let name = name.display();
             return Err(Error::BadInput(format!(
-                "{} holds {name}, which is not of a comparison: name a directory that is empty or new",
+                "{} holds {name}, which is not of a comparison: name an empty or a new directory",
                 dir.display()
             )));
         }

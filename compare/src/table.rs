@@ -163,8 +163,8 @@ pub(crate) fn unproven(summary: &Summary) -> Option<&'static str> {
             && summary.syncs(&row.subject).is_none()
     };
     summary.rows.iter().any(believed).then_some(
-        "SYNC CALLS WERE NOT COUNTED of every store, for want of strace or of a row with one writer: \
-         that those stores sync is believed here, not seen.",
+        "SYNC CALLS WERE NOT COUNTED of every store, for want of strace or of a row with one \
+         writer: that those stores sync is believed here, not seen.",
     )
 }
 

@@ -16,6 +16,7 @@ enum Bound {
     FloorAndAim(f64, f64),
     AtMost(f64),
     AtMostMebibytes(f64),
+    StatedMebibytes,
     Stated,
 }
 
@@ -44,87 +45,89 @@ pub(super) fn table(record: &Record, sizes: &Sizes, style: Style) -> String {
 }
 
 fn cases(record: &Record, sizes: &Sizes) -> Vec<Case> {
-    let case = |name: &str, bounds: [Bound; 3], figure: &dyn Fn(EngineKind) -> Option<Spread>| {
-        Case { name: name.to_owned(), bounds, figures: ENGINES.map(figure) }
-    };
-    let all = |bound: Bound| [bound; 3];
-    let floors = [
-        Bound::FloorAndAim(0.25, 0.6),
-        Bound::FloorAndAim(0.65, 0.9),
-        Bound::FloorAndAim(0.4, 0.5),
-    ];
-    let bare_rate = |workload: Workload| {
-        move |engine| {
-            let name = workload.name();
-            record.rate_ratio((&name, &log_on(engine)), (&name, &bare(engine)))
-        }
-    };
-    let of = |workload: Workload, control: &'static str| {
-        move |engine| {
-            let name = workload.name();
-            record.rate_ratio((&name, &log_on(engine)), (&name, control))
-        }
-    };
-    let stated = |workload: Workload, figure: fn(&Measured) -> Option<f64>| {
-        move |engine| record.figure((&workload.name(), &log_on(engine)), figure)
-    };
-    let in_flight = |engine| {
-        let (flying, blocked) = (sizes.in_flight().name(), sizes.blocked().name());
-        record.rate_ratio((&flying, &log_on(engine)), (&blocked, &log_on(engine)))
-    };
-    let mut purging = all(Bound::AtMost(1.5));
-    purging[2] = Bound::AtMost(2.0);
-    let memory = [48.0, 80.0, 160.0].map(Bound::AtMostMebibytes);
-    let against_bare = Bound::AtLeast(0.95);
-    vec![
-        case("1 writer, batch 1, log of bare", all(against_bare), &bare_rate(sizes.single(1))),
-        case("1 writer, batch 64, log of bare", all(against_bare), &bare_rate(sizes.single(64))),
-        case("32 writers x 64 groups, of control", floors, &of(sizes.many(32, 64), CONTROL)),
-        case(
-            "  of the growing control",
-            all(Bound::Stated),
-            &of(sizes.many(32, 64), CONTROL_GROWING),
-        ),
-        case("256 writers x 1,000 groups, of control", floors, &of(sizes.many(256, 1000), CONTROL)),
-        case(
-            "  of the growing control",
-            all(Bound::Stated),
-            &of(sizes.many(256, 1000), CONTROL_GROWING),
-        ),
-        case("64 in flight of 64 blocked writers", all(Bound::AtLeast(1.0)), &in_flight),
-        case(
-            "random read from cache, of bare get",
-            all(Bound::AtLeast(2.0)),
-            &bare_rate(sizes.get(GetOrder::Random)),
-        ),
-        case(
-            "tail read from cache, of bare get",
-            all(Bound::AtLeast(2.0)),
-            &bare_rate(sizes.get(GetOrder::Tail)),
-        ),
-        case("append p99 during a purge, of none", purging, &stated(sizes.purge(), purge_p99)),
-        case(
-            "fill without per-call sync, of bare",
-            all(Bound::AtLeast(0.9)),
-            &bare_rate(sizes.fill()),
-        ),
-        case("resident memory after the fill", memory, &stated(sizes.fill(), resident)),
-        case(
-            "  at its peak",
-            all(Bound::AtMostMebibytes(f64::INFINITY)),
-            &stated(sizes.fill(), peak),
-        ),
-        case(
-            "bytes in pages written per payload byte, steady",
-            all(Bound::Stated),
-            &stated(sizes.steady(), in_pages),
-        ),
-        case(
-            "bytes in write calls per payload byte, steady",
-            all(Bound::Stated),
-            &stated(sizes.steady(), in_calls),
-        ),
-    ]
+    let found = Found { record };
+    let mut cases = found.against_bare(sizes);
+    cases.splice(2..2, found.of_controls(sizes));
+    cases.extend(found.of_their_own(sizes));
+    cases
+}
+
+fn case(name: &str, bounds: [Bound; 3], figure: &dyn Fn(EngineKind) -> Option<Spread>) -> Case {
+    Case { name: name.to_owned(), bounds, figures: ENGINES.map(figure) }
+}
+
+struct Found<'a> {
+    record: &'a Record,
+}
+
+impl Found<'_> {
+    /// The log's rate as a part of another store's at the same workload.
+    fn part(&self, workload: &Workload, engine: EngineKind, of: &str) -> Option<Spread> {
+        let name = workload.name();
+        self.record.rate_ratio((&name, &log_on(engine)), (&name, of))
+    }
+
+    fn figure(
+        &self,
+        workload: &Workload,
+        engine: EngineKind,
+        figure: fn(&Measured) -> Option<f64>,
+    ) -> Option<Spread> {
+        self.record.figure((&workload.name(), &log_on(engine)), figure)
+    }
+
+    fn against_bare(&self, sizes: &Sizes) -> Vec<Case> {
+        let row = |name, least, workload: Workload| {
+            let part = |engine| self.part(&workload, engine, &bare(engine));
+            case(name, [Bound::AtLeast(least); 3], &part)
+        };
+        let (random, tail) = (sizes.get(GetOrder::Random), sizes.get(GetOrder::Tail));
+        vec![
+            row("1 writer, batch 1, log of bare", 0.95, sizes.single(1)),
+            row("1 writer, batch 64, log of bare", 0.95, sizes.single(64)),
+            row("random read from cache, of bare get", 2.0, random),
+            row("tail read from cache, of bare get", 2.0, tail),
+            row("fill without per-call sync, of bare", 0.9, sizes.fill()),
+        ]
+    }
+
+    fn of_controls(&self, sizes: &Sizes) -> Vec<Case> {
+        let row = |name, bounds, workload: &Workload, control: &str| {
+            case(name, bounds, &|engine| self.part(workload, engine, control))
+        };
+        let floors = [(0.25, 0.6), (0.65, 0.9), (0.4, 0.5)]
+            .map(|(floor, aim)| Bound::FloorAndAim(floor, aim));
+        let (some, many) = (sizes.many(32, 64), sizes.many(256, 1000));
+        let growing = [Bound::Stated; 3];
+        let blocked = sizes.blocked().name();
+        let in_flight = |engine| {
+            let (name, log) = (sizes.in_flight().name(), log_on(engine));
+            self.record.rate_ratio((&name, &log), (&blocked, &log))
+        };
+        vec![
+            row("32 writers x 64 groups, of control", floors, &some, CONTROL),
+            row("  of the growing control", growing, &some, CONTROL_GROWING),
+            row("256 writers x 1,000 groups, of control", floors, &many, CONTROL),
+            row("  of the growing control", growing, &many, CONTROL_GROWING),
+            case("64 in flight of 64 blocked writers", [Bound::AtLeast(1.0); 3], &in_flight),
+        ]
+    }
+
+    fn of_their_own(&self, sizes: &Sizes) -> Vec<Case> {
+        let row = |name, bounds, workload: Workload, figure| {
+            case(name, bounds, &|engine| self.figure(&workload, engine, figure))
+        };
+        let purging = [1.5, 1.5, 2.0].map(Bound::AtMost);
+        let memory = [48.0, 80.0, 160.0].map(Bound::AtMostMebibytes);
+        let stated = [Bound::Stated; 3];
+        vec![
+            row("append p99 during a purge, of none", purging, sizes.purge(), purge_p99),
+            row("resident memory after the fill", memory, sizes.fill(), resident),
+            row("  at its peak", [Bound::StatedMebibytes; 3], sizes.fill(), peak),
+            row("bytes written per payload byte, steady", stated, sizes.steady(), in_calls),
+            row("  in pages made dirty", stated, sizes.steady(), in_pages),
+        ]
+    }
 }
 
 fn purge_p99(measured: &Measured) -> Option<f64> {
@@ -170,13 +173,10 @@ fn show(figure: Spread, bound: Bound) -> String {
             format!("{median:.2} ({low:.2}-{high:.2}) {bound}")
         }
         Bound::AtMostMebibytes(most) => {
-            let bytes = mebibytes(median);
-            if most.is_infinite() {
-                return bytes;
-            }
             let bound = judged(median <= most * f64::from(1 << 20), format!("<= {most} MiB"));
-            format!("{bytes} {bound}")
+            format!("{} {bound}", mebibytes(median))
         }
+        Bound::StatedMebibytes => mebibytes(median),
         Bound::Stated => format!("{median:.2} ({low:.2}-{high:.2})"),
     }
 }
