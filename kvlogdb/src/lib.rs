@@ -53,9 +53,9 @@ pub use kvlogdb_log::{
     Accepted, Boundary, CheckReport, CheckedReplica, Durability, Durable, Entry, EntryKind, Error,
     Event, FIRST_USER_SLOT, FlushPolicy, HardState, Leader, Log, LogBatch, LogId, LogOptions,
     LogStore, LostData, MAX_LEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_TERM_RUNS, Observer, Problem,
-    PurgeGuard, Queued, Reopened, ReplicaId, Result, Retention, Scan, Snapshot, Survey, Surveyed,
-    WhenFull, check, check::ProblemKind, record::VERSION as RECORD_VERSION, stream, survey,
-    transfer,
+    PurgeGuard, Queued, Reopened, ReplicaId, Result, Retention, Scan, Snapshot, Strategy, Survey,
+    Surveyed, WhenFull, check, check::ProblemKind, record::VERSION as RECORD_VERSION, stream,
+    survey, transfer,
 };
 
 #[cfg(feature = "metrics")]

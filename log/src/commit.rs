@@ -21,8 +21,8 @@ use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 /// The most bytes of accepted batches that one commit carries.
 const MAX_COMMIT_BYTES: usize = 16 << 20;
 
-/// The longest that a commit waits for writers to come back.
-const MAX_PATIENCE: Duration = Duration::from_millis(5);
+/// The longest that a commit of [`FlushPolicy::Adaptive`] collects.
+pub(crate) const MAX_PATIENCE: Duration = Duration::from_millis(5);
 /// How many batches may wait for a sync that none of them asks for.
 const MAX_UNSYNCED: usize = 1 << 16;
 
@@ -138,7 +138,7 @@ impl Core {
 
     /// Lets the writers of the last commit come back, for up to a third of the time it took.
     fn let_collect(&self) {
-        if self.options.flush != FlushPolicy::Adaptive {
+        if self.options.flush != FlushPolicy::Adaptive || self.options.mem_first() {
             return;
         }
         let line = self.lock_line();
@@ -189,10 +189,7 @@ impl Core {
         };
         let changed = done.iter().flat_map(|ticket| ticket.effects());
         served.forget_empty(changed.map(|effect| effect.durable.replica));
-        let cached_bytes = served.cached_bytes();
-        served.evict(self.options.cache_bytes);
-        let evicted_bytes = cached_bytes - served.cached_bytes();
-        let memory = (evicted_bytes, served.cached_bytes());
+        let memory = (served.evict(&self.options), served.cached_bytes());
         drop(served);
         if let Some(watch) = watch {
             self.note_commit(&watch, &written, done.len(), memory);

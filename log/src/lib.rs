@@ -15,6 +15,7 @@
 
 mod background;
 mod batch;
+mod cached;
 pub mod check;
 mod commit;
 mod deliver;
@@ -44,6 +45,7 @@ pub mod transfer;
 mod trash;
 mod types;
 mod window;
+mod working_set;
 
 pub use batch::LogBatch;
 pub use check::{CheckReport, CheckedReplica, Problem, check};
@@ -54,7 +56,7 @@ pub use observe::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use observe::TracingObserver;
 pub use observe::{Event, Observer, Queued};
-pub use options::{FlushPolicy, LogOptions, LostData, PurgeGuard, WhenFull};
+pub use options::{FlushPolicy, LogOptions, LostData, PurgeGuard, Strategy, WhenFull};
 pub use read::Scan;
 pub use retention::Retention;
 pub use runs::MAX_TERM_RUNS;

@@ -25,6 +25,17 @@ pub(crate) enum Need {
     Now,
 }
 
+/// What a batch needs of the commit that carries it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asks {
+    pub(crate) durability: Durability,
+    pub(crate) need: Need,
+    /// Whether its writer cannot go on before it is durable.
+    pub(crate) waits: bool,
+    /// Whether it is not to collect, whatever the policy says.
+    pub(crate) urgent: bool,
+}
+
 /// Who is next. Held for short.
 #[derive(Default)]
 pub(crate) struct Line {
@@ -70,13 +81,18 @@ impl Core {
     ) -> Result<Arc<Ticket>> {
         let mut line = self.wait_for_room(when_full)?;
         let plan = self.plan(batch)?;
-        let (durability, need) = if plan.changes_vote {
-            (Durability::Synced, Need::Now)
-        } else {
-            (durability, Need::Interval)
+        if let Err(error) = self.check_memory(&plan) {
+            drop(line);
+            self.tell_memory_full(&error);
+            return Err(error);
+        }
+        let asks = self.asks(durability, &plan);
+        let listener = match listener {
+            Listener::Caller if !asks.waits => Listener::Nobody,
+            listener => listener,
         };
         let changes = self.changes(&plan);
-        let ticket = self.enter(&mut line, &plan, (durability, need), listener);
+        let ticket = self.enter(&mut line, &plan, asks, listener);
         self.see_to(&mut line, &ticket);
         let queue = line.queue.queued();
         drop(line);
@@ -143,11 +159,23 @@ impl Core {
         })
     }
 
+    /// What a batch needs of its commit. The strategy can make it more than the caller asks for,
+    /// never less.
+    fn asks(&self, durability: Durability, plan: &Plan<'_>) -> Asks {
+        let need = if plan.changes_vote { Need::Now } else { Need::Interval };
+        let waits = durability == Durability::Synced || plan.changes_vote;
+        let mem_first = self.options.mem_first();
+        let durability = if waits || mem_first { Durability::Synced } else { Durability::Buffered };
+        // There is nothing to collect for a promise, or for a sync of what was accepted before.
+        let urgent = plan.changes_vote || waits && (mem_first || plan.size.bytes == 0);
+        Asks { durability, need, waits, urgent }
+    }
+
     pub(crate) fn enter(
         &self,
         line: &mut Line,
         plan: &Plan<'_>,
-        asks: (Durability, Need),
+        asks: Asks,
         listener: Listener,
     ) -> Arc<Ticket> {
         let number = line.next_number;
@@ -373,7 +401,7 @@ mod tests {
             let core = store.core();
             let batch = LogBatch::new();
             let plan = core.plan(&batch).expect("a batch of nothing");
-            let asks = (Durability::Synced, Need::Interval);
+            let asks = core.asks(Durability::Synced, &plan);
             let ticket = {
                 let mut line = core.lock_line();
                 line.led = true;

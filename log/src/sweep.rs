@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kvlogdb_engine_api::{Durability, LogName, MetaKey, Order, ReplicaId, WriteBatch};
 
 use crate::commit::Core;
-use crate::line::{Line, Need};
+use crate::line::{Asks, Line, Need};
 use crate::plan::{Plan, Size};
 use crate::record::{self, slot};
 use crate::state::Replica;
@@ -36,7 +36,12 @@ impl Core {
         }
         let size = Size { bytes: batch.len_bytes(), deleted, ..Size::default() };
         let plan = Plan::of_replica(id, replica, size);
-        let asks = (Durability::Buffered, Need::Interval);
+        let asks = Asks {
+            durability: Durability::Buffered,
+            need: Need::Interval,
+            waits: false,
+            urgent: false,
+        };
         let ticket = self.enter(&mut line, &plan, asks, Listener::Nobody);
         ticket.set_batch(batch);
         Some(ticket)

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, MetaKey, ReplicaId, WriteBatch};
 
-use crate::line::Need;
+use crate::line::{Asks, Need};
 use crate::observe::Queued;
 use crate::plan::Size;
 use crate::{Error, LogId, LogStore, Result};
@@ -41,6 +41,10 @@ pub(crate) struct Ticket {
     pub(crate) number: u64,
     pub(crate) durability: Durability,
     pub(crate) need: Need,
+    /// Whether it asks for more than the policy.
+    urgent: bool,
+    /// Whether a sync was asked for, and not only follows.
+    pub(crate) waits: bool,
     pub(crate) size: Size,
     /// Whether its writer waits for it, and can lead a commit while it does.
     pub(crate) blocking: bool,
@@ -82,13 +86,13 @@ pub(crate) enum Turn {
 impl Ticket {
     pub(crate) fn new(
         number: u64,
-        (durability, need): (Durability, Need),
+        asks: Asks,
         size: Size,
         metadata: Vec<MetaKey>,
         listener: Listener,
     ) -> Arc<Self> {
         let (blocking, callback) = match listener {
-            Listener::Caller => (durability == Durability::Synced, None),
+            Listener::Caller => (true, None),
             Listener::Nobody => (false, None),
             Listener::Callback(callback) => (false, Some(callback)),
         };
@@ -101,18 +105,22 @@ impl Ticket {
             waker: None,
         };
         let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        Arc::new(Self { number, durability, need, size, blocking, metadata, inner, changed })
+        Arc::new(Self {
+            number,
+            durability: asks.durability,
+            need: asks.need,
+            urgent: asks.urgent,
+            waits: asks.waits,
+            size,
+            blocking,
+            metadata,
+            inner,
+            changed,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it asks for more than the policy: it changes a term or a vote, or it has nothing to
-    /// write and is a sync of what was accepted before it.
-    fn is_urgent(&self) -> bool {
-        let asks_to_sync = self.size.bytes == 0 && self.durability == Durability::Synced;
-        self.need == Need::Now || asks_to_sync
     }
 
     pub(crate) fn set_effects(&self, effects: Vec<Effect>) {
@@ -251,7 +259,7 @@ impl Ticket {
 
 /// Who hears of a batch's end.
 pub(crate) enum Listener {
-    /// The thread that wrote it, which waits where the batch is synced.
+    /// The thread that wrote it, which waits for it and can lead its commit.
     Caller,
     Nobody,
     Callback(Callback),
@@ -329,7 +337,7 @@ impl Queue {
         self.bytes += ticket.size.bytes + TICKET_BYTES;
         self.entries += ticket.size.entries;
         self.synced += usize::from(ticket.durability == Durability::Synced);
-        self.urgent += usize::from(ticket.is_urgent());
+        self.urgent += usize::from(ticket.urgent);
         self.tickets.push_back(ticket);
     }
 
@@ -346,7 +354,7 @@ impl Queue {
                 self.bytes -= ticket.size.bytes + TICKET_BYTES;
                 self.entries -= ticket.size.entries;
                 self.synced -= usize::from(ticket.durability == Durability::Synced);
-                self.urgent -= usize::from(ticket.is_urgent());
+                self.urgent -= usize::from(ticket.urgent);
                 taken.push(ticket);
             }
         }
