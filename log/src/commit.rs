@@ -189,10 +189,7 @@ impl Core {
         };
         let changed = done.iter().flat_map(|ticket| ticket.effects());
         served.forget_empty(changed.map(|effect| effect.durable.replica));
-        let cached_bytes = served.cached_bytes();
-        served.evict(&self.options);
-        let evicted_bytes = cached_bytes - served.cached_bytes();
-        let memory = (evicted_bytes, served.cached_bytes());
+        let memory = (served.evict(&self.options), served.cached_bytes());
         drop(served);
         if let Some(watch) = watch {
             self.note_commit(&watch, &written, done.len(), memory);

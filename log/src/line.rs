@@ -81,7 +81,11 @@ impl Core {
     ) -> Result<Arc<Ticket>> {
         let mut line = self.wait_for_room(when_full)?;
         let plan = self.plan(batch)?;
-        self.check_memory(&plan)?;
+        if let Err(error) = self.check_memory(&plan) {
+            drop(line);
+            self.tell_memory_full(&error);
+            return Err(error);
+        }
         let asks = self.asks(durability, &plan);
         let listener = match listener {
             Listener::Caller if !asks.waits => Listener::Nobody,

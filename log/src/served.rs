@@ -291,12 +291,13 @@ impl Served {
     }
 
     /// Evicts entries that the engine has until the cache is within its limit, or nothing more
-    /// can go. Working sets stay where the strategy keeps them.
-    pub(crate) fn evict(&mut self, options: &LogOptions) {
+    /// can go. Working sets stay where the strategy keeps them. Answers how much memory that freed.
+    pub(crate) fn evict(&mut self, options: &LogOptions) -> usize {
         let limit_bytes = options.entry_bytes();
         if self.cached_bytes <= limit_bytes {
-            return;
+            return 0;
         }
+        let cached_bytes = self.cached_bytes;
         // A little more than needed, so that not every commit has to look.
         let mut over = self.cached_bytes - limit_bytes / 8 * 7;
         let behind = (Bound::Excluded(self.hand), Bound::Unbounded);
@@ -317,6 +318,7 @@ impl Served {
                 break;
             }
         }
+        cached_bytes - self.cached_bytes
     }
 }
 

@@ -66,6 +66,13 @@ impl Core {
         }
     }
 
+    /// Tells of a batch that was refused for want of memory. To be called with no lock held.
+    pub(crate) fn tell_memory_full(&self, error: &Error) {
+        if let Error::MemoryFull { needed_bytes, limit_bytes } = *error {
+            self.tell(|| Event::MemoryFull { needed_bytes, limit_bytes });
+        }
+    }
+
     /// Has the observer told in its turn, with the next delivery. Locks may be held.
     pub(crate) fn note(&self, event: impl FnOnce() -> Event) {
         if self.options.observer.is_some() {
