@@ -260,6 +260,7 @@ fn a_read_that_the_disk_fails_poisons() {
     for index in 0..100 {
         engine.write(&[&put(index)], Durability::Synced).unwrap();
     }
+    engine.reclaim().unwrap(); // what is staged needs no disk
     disk.platter().reads_fail = true;
     let read = engine.entry(LOG.at(0));
     assert!(matches!(read, Err(Error::Poisoned { .. })), "{read:?}");
