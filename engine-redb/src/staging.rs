@@ -71,9 +71,12 @@ pub(crate) struct Blob {
 }
 
 impl Blob {
+    fn len_bytes(batches: &[&WriteBatch]) -> usize {
+        batches.iter().fold(CHECKSUM_BYTES, |len_bytes, batch| len_bytes + batch.len_bytes())
+    }
+
     fn new(number: u64, batches: &[&WriteBatch]) -> Self {
-        let len_bytes: usize = batches.iter().map(|batch| batch.len_bytes()).sum();
-        let mut bytes = BytesMut::with_capacity(CHECKSUM_BYTES + len_bytes);
+        let mut bytes = BytesMut::with_capacity(Self::len_bytes(batches));
         bytes.extend_from_slice(&[0; CHECKSUM_BYTES]);
         for batch in batches {
             bytes.extend_from_slice(batch.as_bytes());
@@ -179,7 +182,7 @@ impl Staged {
 
     /// What a write comes to.
     pub(crate) fn next_step(&self, batches: &[&WriteBatch]) -> Step {
-        let len_bytes: usize = batches.iter().map(|batch| batch.len_bytes()).sum();
+        let len_bytes = Blob::len_bytes(batches);
         let operations: usize = batches.iter().map(|batch| batch.len()).sum();
         if operations == 0 {
             return Step::Sync;
@@ -302,5 +305,68 @@ impl Staged {
 
     pub(crate) fn logs(&self) -> BTreeSet<LogName> {
         self.entries.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(operations: usize, value_bytes: usize) -> WriteBatch {
+        let mut batch = WriteBatch::new();
+        for index in 0..operations {
+            let key = LogName::default().at(index as u64);
+            batch.put_entry(key, &[&vec![0; value_bytes]]).unwrap();
+        }
+        batch
+    }
+
+    /// How many writes of this kind are staged before one settles.
+    fn staged_before_one_settles(batch: &WriteBatch) -> usize {
+        let mut staged = Staged::default();
+        for count in 0.. {
+            match staged.next_step(&[batch]) {
+                Step::Settle => return count,
+                step => staged.take(step),
+            }
+            assert!(staged.bytes <= MAX_STAGED_BYTES);
+            assert!(staged.operations <= MAX_STAGED_OPERATIONS);
+        }
+        0
+    }
+
+    #[test]
+    fn what_is_staged_is_bounded_in_operations_and_bytes_and_large_writes_are_not() {
+        assert_eq!(staged_before_one_settles(&write(1, 10)), MAX_STAGED_OPERATIONS);
+        assert_eq!(staged_before_one_settles(&write(32, 10)), MAX_STAGED_OPERATIONS / 32);
+        let most = MAX_BLOB_BYTES - Blob::len_bytes(&[&write(1, 0)]);
+        assert_eq!(staged_before_one_settles(&write(1, most)), MAX_STAGED_BYTES / MAX_BLOB_BYTES);
+        assert_eq!(staged_before_one_settles(&write(1, most + 1)), 0);
+    }
+
+    #[test]
+    fn a_settled_store_stages_anew() {
+        let mut staged = Staged::default();
+        staged.take(staged.next_step(&[&write(1, 10)]));
+        assert!(!staged.is_empty() && staged.entry(LogName::default().at(0)).is_some());
+        staged.take(Step::Settle);
+        assert!(staged.is_empty() && staged.entry(LogName::default().at(0)).is_none());
+    }
+
+    #[test]
+    fn the_bytes_of_a_blob_are_the_documented_ones() {
+        let (first, second) = (write(1, 3), write(2, 0));
+        let blob = Blob::new(7, &[&first, &second]);
+        let mut expected = vec![0x5a; 4];
+        expected.extend_from_slice(first.as_bytes());
+        expected.extend_from_slice(second.as_bytes());
+        let (checksum, arenas) = expected.split_first_chunk_mut().unwrap();
+        *checksum = checksum_of(7, arenas);
+        assert_eq!(&blob.bytes[..], expected);
+        assert_eq!(Blob::check(7, expected.clone().into()).unwrap().operations, 3);
+        assert!(Blob::check(8, expected.into()).is_err());
+        assert!(Blob::check(7, Bytes::from_static(&[0; 3])).is_err());
+        assert_eq!(key(1, 2), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
+        assert_eq!(decode_key(&key(1, 2)), Some((1, 2)));
     }
 }
