@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::FlushPolicy;
-use crate::commit::{Core, Reason};
+use crate::commit::{Core, MAX_PATIENCE, Reason};
 use crate::line::Line;
 use crate::ticket::Ticket;
 
@@ -143,6 +143,9 @@ impl Core {
         let wait = match self.options.flush {
             FlushPolicy::Batch { interval, .. } if !self.leads_at_once(line) => interval,
             FlushPolicy::Batch { .. } => Duration::ZERO,
+            FlushPolicy::Adaptive if self.options.mem_first() && !line.queue.is_urgent() => {
+                line.last_took.min(MAX_PATIENCE)
+            }
             _ if line.queue.wants_sync() => Duration::ZERO,
             _ => UNSYNCED_WAIT,
         };

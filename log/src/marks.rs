@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kvlogdb_engine_api::MetaKey;
 
 use crate::line::Need;
+use crate::observe::Event;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
 use crate::sidecar::{Reading, Sidecar};
@@ -22,6 +23,8 @@ pub(crate) struct Marks {
     /// Whether anything was written since the last mark.
     pending: bool,
     failure: Option<io::Error>,
+    /// What the last attempt to write the sidecar came to, until it is asked for.
+    event: Option<Event>,
     /// Whether the last attempt to write the sidecar failed.
     failing: bool,
 }
@@ -47,6 +50,7 @@ impl Marks {
             marked_at: Instant::now(),
             pending: false,
             failure: None,
+            event: None,
             failing: false,
         };
         let Some(path) = options.sidecar.as_deref() else {
@@ -113,13 +117,20 @@ impl Marks {
         self.mark = self.next();
         self.marked_at = Instant::now();
         (self.pending, self.failing) = (false, false);
-        if let Some(sidecar) = &mut self.sidecar
-            && let Err(error) = sidecar.write(self.mark)
-        {
+        let Some(sidecar) = &mut self.sidecar else { return };
+        if let Err(error) = sidecar.write(self.mark) {
+            self.event = Some(Event::MarkFailed { kind: error.kind(), what: error.to_string() });
             self.failure = Some(error);
             (self.pending, self.failing) = (true, true);
             self.skip_slot();
+        } else {
+            self.event = Some(Event::Marked { mark: self.mark });
         }
+    }
+
+    /// What the last attempt to write the sidecar came to, once.
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
+        self.event.take()
     }
 
     /// The last failure to write the sidecar, once.
@@ -162,10 +173,13 @@ mod tests {
         let mut marks = Marks::open(&options, None).unwrap();
         marks.synced();
         assert!(marks.take_failure().is_none() && !marks.is_behind());
+        assert!(matches!(marks.take_event(), Some(Event::Marked { mark: 1 })));
         let before = std::fs::read(&path).unwrap();
         marks.sidecar = Some(Sidecar::read_only(&path).unwrap());
         marks.synced();
         assert!(marks.take_failure().is_some() && marks.take_failure().is_none());
+        assert!(matches!(marks.take_event(), Some(Event::MarkFailed { .. })));
+        assert!(marks.take_event().is_none());
         assert!(marks.is_behind(), "the close tries again");
         marks.sidecar = Some(Sidecar::open(&path).unwrap());
         marks.synced();

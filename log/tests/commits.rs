@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    R, Rig, eventually, hard_state, id, ids, immediate, purged, run, soon, unhurried,
+    R, Rig, Step, eventually, hard_state, id, ids, immediate, purged, run, soon, unhurried,
     within_patience,
 };
 use kvlogdb_log::{
@@ -21,9 +21,6 @@ fn collecting(entries: usize, interval: Duration) -> LogOptions {
 }
 
 const NEVER: Duration = Duration::MAX;
-
-/// A change to a batch.
-type Step<'a> = &'a dyn for<'b> Fn(&'b mut LogBatch) -> &'b mut LogBatch;
 
 fn durable_index(rig: &Rig) -> Option<u64> {
     rig.log().durable().unwrap().map(|durable| durable.id.index)
