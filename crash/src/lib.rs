@@ -1,0 +1,20 @@
+//! Power cuts, failing disks and rot, against kvlogdb on every engine.
+//!
+//! One idea: record once, cut everywhere. [`record`] runs a workload on a file system of its own
+//! and keeps every call that changes or syncs it as a [`trace`]. [`disk`] says which of those calls
+//! a power cut may undo, and [`states`] draws from that what a disk may look like afterwards, for
+//! every point of the trace.
+
+pub mod disk;
+pub mod faults;
+pub mod image;
+pub mod record;
+pub mod states;
+pub mod trace;
+
+pub use disk::Model;
+pub use faults::FaultPlan;
+pub use image::Image;
+pub use record::Recorded;
+pub use states::{Choice, CrashState, Plan, Points, States, states};
+pub use trace::{Mark, Op, Trace};
