@@ -148,6 +148,12 @@ impl Image {
         }
     }
 
+    /// How many bytes of all files that can be reached are in pages that are not all zeros.
+    pub fn allocated_bytes(&self) -> u64 {
+        let contents = self.files().into_iter().filter_map(|(_, node)| self.content(node));
+        contents.map(Content::allocated_bytes).sum()
+    }
+
     /// Flips one bit of a file. Answers whether there is such a bit.
     pub fn flip_bit(&mut self, file: Ino, offset: u64, bit: u8) -> bool {
         let Some(content) = self.content_mut(file).filter(|content| offset < content.len()) else {

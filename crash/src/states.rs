@@ -1,10 +1,17 @@
 //! What a disk may hold after a power cut, drawn for every point of a trace.
 
+mod draw;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::fmt;
-use std::marker::PhantomData;
 use std::str::FromStr;
 
-use crate::{Image, Model, Trace};
+use kvlogdb_conformance::Random;
+
+use crate::disk::{Disk, Shared};
+use crate::{Image, Mark, Model, Op, Trace};
 
 /// What is drawn, and how much of it. The same plan draws the same states, in the same order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +94,7 @@ pub struct CrashState {
 /// The states of a trace that began on `base`, by point, each image once for every number of
 /// acknowledgements before it.
 pub fn states<'a>(trace: &'a Trace, base: &Image, model: Model, plan: &Plan) -> States<'a> {
-    let _ = (trace, base, model, plan);
-    todo!()
+    States::new(trace, base, model, plan)
 }
 
 /// The one state that a point and a choice name; `None` where the choice names nothing.
@@ -99,20 +105,116 @@ pub fn state_at(
     point: usize,
     choice: Choice,
 ) -> Option<CrashState> {
-    let _ = (trace, base, model, point, choice);
-    todo!()
+    let mut disk = Disk::new(base, model);
+    let done = trace.ops().get(..point)?;
+    done.iter().for_each(|op| disk.step(op));
+    let image = disk.image(&draw::selection(&disk, choice)?, &disk.shared());
+    let acked = done.iter().filter(|op| matches!(op, Op::Mark(Mark::Did(_)))).count();
+    Some(CrashState { point, choice, acked, digest: image.digest(), image })
 }
 
 /// The states of a trace.
 #[derive(Debug)]
 pub struct States<'a> {
-    trace: PhantomData<&'a Trace>,
+    ops: &'a [Op],
+    disk: Disk,
+    random: Random,
+    budget: usize,
+    points: Points,
+    /// How many points are left, this one not among them.
+    left: usize,
+    point: usize,
+    acked: usize,
+    /// What is drawn at this point, last first.
+    choices: Vec<Choice>,
+    shared: Shared,
+    /// How many more states this point may give.
+    quota: usize,
+    /// What this number of acknowledgements has been held against.
+    seen: HashSet<u128>,
+    drawn: usize,
 }
 
-impl States<'_> {
+impl<'a> States<'a> {
+    fn new(trace: &'a Trace, base: &Image, model: Model, plan: &Plan) -> Self {
+        let mut states = Self {
+            ops: trace.ops(),
+            disk: Disk::new(base, model),
+            random: Random::new(plan.seed),
+            budget: plan.budget,
+            points: plan.points.clone(),
+            left: 0,
+            point: 0,
+            acked: 0,
+            choices: Vec::new(),
+            shared: Shared::new(),
+            quota: 0,
+            seen: HashSet::new(),
+            drawn: 0,
+        };
+        states.left = (0..=trace.len()).filter(|&point| states.is_cut(point)).count();
+        states.arrive();
+        states
+    }
+
     /// How many states were drawn so far, those that are left out because they came before too.
     pub fn drawn(&self) -> usize {
-        todo!()
+        self.drawn
+    }
+
+    /// Whether the power is cut at a point. Where nothing happened but a
+    /// [`Will`](crate::Mark::Will), there is nothing new to be seen.
+    fn is_cut(&self, point: usize) -> bool {
+        let before = point.checked_sub(1).and_then(|before| self.ops.get(before));
+        match self.points {
+            Points::Only(only) => point == only,
+            Points::From(first) if point <= first => point == first,
+            Points::All | Points::From(_) => !matches!(before, Some(Op::Mark(Mark::Will(_)))),
+        }
+    }
+
+    /// Draws what this point gives, or nothing.
+    fn arrive(&mut self) {
+        if !self.is_cut(self.point) {
+            return;
+        }
+        let share = self.budget / self.left.max(1);
+        let rest = self.budget % self.left.max(1);
+        let extra = self.random.below(self.left.max(1) as u64) < rest as u64;
+        self.quota = share + usize::from(extra);
+        self.left = self.left.saturating_sub(1);
+        if self.quota > 0 {
+            self.choices = draw::choices(&self.disk, &mut self.random);
+            self.shared = self.disk.shared();
+        }
+    }
+
+    /// Does the next call of the trace.
+    fn advance(&mut self) -> Option<()> {
+        let op = self.ops.get(self.point)?;
+        self.disk.step(op);
+        self.point += 1;
+        if matches!(op, Op::Mark(Mark::Did(_))) {
+            self.acked += 1;
+            self.seen.clear();
+        }
+        self.choices.clear();
+        self.arrive();
+        Some(())
+    }
+
+    fn draw(&mut self, choice: Choice) -> Option<CrashState> {
+        let selection = draw::selection(&self.disk, choice)?;
+        let image = self.disk.image(&selection, &self.shared);
+        let digest = image.digest();
+        self.drawn += 1;
+        self.seen.insert(digest).then_some(CrashState {
+            point: self.point,
+            choice,
+            acked: self.acked,
+            image,
+            digest,
+        })
     }
 }
 
@@ -120,7 +222,18 @@ impl Iterator for States<'_> {
     type Item = CrashState;
 
     fn next(&mut self) -> Option<CrashState> {
-        todo!()
+        loop {
+            let choice = if self.quota > 0 { self.choices.pop() } else { None };
+            let Some(choice) = choice else {
+                self.advance()?;
+                continue;
+            };
+            if let Some(state) = self.draw(choice) {
+                self.quota -= 1;
+                self.budget -= 1;
+                return Some(state);
+            }
+        }
     }
 }
 
@@ -145,11 +258,7 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("there is no choice {text}");
         let words: Vec<&str> = text.split('/').collect();
-        fn number<T: FromStr>(word: &str) -> Result<T, String> {
-            word.parse().map_err(|_| format!("{word} is not a number that fits"))
-        }
         Ok(match *words.as_slice() {
             ["drop"] => Self::DropAll,
             ["keep"] => Self::KeepAll,
@@ -167,7 +276,11 @@ impl FromStr for Choice {
                 grain_bytes: number(grain)?,
                 percent: number(percent)?,
             },
-            _ => return Err(unknown()),
+            _ => return Err(format!("there is no choice {text}")),
         })
     }
+}
+
+fn number<T: FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| format!("{word} is not a number that fits"))
 }

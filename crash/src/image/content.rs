@@ -110,6 +110,22 @@ impl Content {
         self.len = len;
     }
 
+    /// How many of these bytes can be written where so many bytes can still be allocated, in pages.
+    pub(crate) fn fits(&self, offset: u64, len: usize, room_bytes: u64) -> usize {
+        let mut room = room_bytes / PAGE;
+        let mut fits = 0;
+        for piece in pieces(offset, len) {
+            if self.page(piece.page).is_none() {
+                if room == 0 {
+                    break;
+                }
+                room -= 1;
+            }
+            fits = piece.at + piece.len;
+        }
+        fits
+    }
+
     /// Runs of neighbouring pages that are not all zeros: where each begins, and its bytes up to
     /// the end of the file.
     pub fn runs(&self) -> Vec<(u64, Vec<u8>)> {

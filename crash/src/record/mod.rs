@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 pub mod fuse;
 pub mod memory;
+pub(crate) mod volume;
 
 use crate::{Image, Trace};
 
