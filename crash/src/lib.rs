@@ -6,11 +6,19 @@
 //! every point of the trace.
 
 pub mod disk;
+mod failure;
 pub mod faults;
+mod history;
 pub mod image;
+mod judge;
+mod ledger;
 pub mod record;
+mod seen;
+pub mod spec;
 pub mod states;
 pub mod trace;
+pub mod verdict;
+mod workload;
 
 pub use disk::Model;
 pub use faults::FaultPlan;
