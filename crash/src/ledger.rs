@@ -25,13 +25,13 @@ pub(crate) enum Word {
     Failed,
     /// `durable` of a log has answered what was written with it.
     Durable,
-    /// The store was closed, and closing reported no error.
-    Closed,
+    /// Everything that was issued is durable: a sync or a close has returned.
+    Settled,
 }
 
 impl Word {
     const ALL: [Self; 6] =
-        [Self::Issued, Self::Acked, Self::Opened, Self::Failed, Self::Durable, Self::Closed];
+        [Self::Issued, Self::Acked, Self::Opened, Self::Failed, Self::Durable, Self::Settled];
 }
 
 /// One thing that a process says, in the order of what it asks of its disk.
@@ -158,7 +158,7 @@ impl Ledger {
             Word::Acked => self.ack(writer, number),
             Word::Durable => raise(&mut self.bounds.vouched, writer, number),
             Word::Failed => self.failed = true,
-            Word::Closed => self.bounds.acked.clone_from(&self.bounds.issued),
+            Word::Settled => self.bounds.acked.clone_from(&self.bounds.issued),
             Word::Opened => {
                 self.opening.push(number);
                 if self.opening.len() as u64 == self.story.spec.writers {
@@ -241,7 +241,7 @@ mod tests {
         let marks = [(Opened, 0, 0), (Issued, 0, 1), (Acked, 0, 1), (Issued, 0, 2)];
         let ledger = heard(ledger(1, false), &marks);
         assert_eq!((ledger.bounds.acked[0], ledger.bounds.issued[0]), (1, 2));
-        let closed = heard(ledger, &[(Word::Closed, 0, 0)]);
+        let closed = heard(ledger, &[(Word::Settled, 0, 0)]);
         assert_eq!(closed.bounds.acked, [2]);
         let reopened = heard(closed, &[(Opened, 0, 2)]);
         assert_eq!(reopened.bounds, Bounds::at(&[2]));

@@ -5,19 +5,31 @@
 //! a power cut may undo, and [`states`] draws from that what a disk may look like afterwards, for
 //! every point of the trace.
 
+mod bare;
+mod check;
 pub mod disk;
 mod failure;
 pub mod faults;
 mod history;
 pub mod image;
 mod judge;
+mod kill;
 mod ledger;
+mod lies;
+pub mod needs;
 pub mod record;
+pub mod report;
+mod run;
+mod scribe;
 mod seen;
+pub mod soak;
 pub mod spec;
 pub mod states;
+mod subject;
 pub mod trace;
+mod trials;
 pub mod verdict;
+pub mod worker;
 mod workload;
 
 pub use disk::Model;
@@ -26,3 +38,4 @@ pub use image::Image;
 pub use record::Recorded;
 pub use states::{Choice, CrashState, Plan, Points, States, states};
 pub use trace::{Mark, Op, Trace};
+pub use trials::tests;
