@@ -9,6 +9,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use crate::Image;
+use crate::image::Content;
 use crate::trace::{Cache, Ino, Op, Place};
 pub(crate) use part::{Part, Selection, Shared};
 
@@ -120,14 +121,6 @@ impl Disk {
         Self { model, durable: base.clone(), pending: Vec::new(), lens: BTreeMap::new() }
     }
 
-    pub(crate) fn model(&self) -> Model {
-        self.model
-    }
-
-    pub(crate) fn durable(&self) -> &Image {
-        &self.durable
-    }
-
     pub(crate) fn pending(&self) -> &[Pending] {
         &self.pending
     }
@@ -187,7 +180,7 @@ impl Disk {
     }
 
     fn len(&self, file: Ino) -> u64 {
-        let durable = || self.durable.content(file).map_or(0, |content| content.len());
+        let durable = || self.durable.content(file).map_or(0, Content::len);
         self.lens.get(&file).copied().unwrap_or_else(durable)
     }
 
@@ -196,7 +189,9 @@ impl Disk {
         for pending in std::mem::take(&mut self.pending) {
             match pending {
                 Pending::Names(names) if journal || names.iter().any(|one| one.0.dir == node) => {
-                    names.iter().for_each(|(at, node)| self.durable.set_name(at, *node));
+                    for (at, node) in &names {
+                        self.durable.set_name(at, *node);
+                    }
                 }
                 Pending::Len { file, len } if journal || file == node => self.set_len(file, len),
                 Pending::Write(write) if write.file == node && !write.orphaned => {

@@ -5,6 +5,8 @@
 
 mod content;
 mod files;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -107,7 +107,9 @@ pub fn state_at(
 ) -> Option<CrashState> {
     let mut disk = Disk::new(base, model);
     let done = trace.ops().get(..point)?;
-    done.iter().for_each(|op| disk.step(op));
+    for op in done {
+        disk.step(op);
+    }
     let image = disk.image(&draw::selection(&disk, choice)?, &disk.shared());
     let acked = done.iter().filter(|op| matches!(op, Op::Mark(Mark::Did(_)))).count();
     Some(CrashState { point, choice, acked, digest: image.digest(), image })

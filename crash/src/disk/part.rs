@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-
 use kvlogdb_conformance::Random;
 
 use super::{Disk, Model, Pending, SECTOR_BYTES, Write, grow};
@@ -18,7 +17,11 @@ pub(crate) enum Part {
     /// The first sectors of what it writes; nothing of any other call.
     Head(usize),
     /// Blocks by chance; any other call as a whole by the same chance.
-    Sieve { seed: u64, grain_bytes: u32, percent: u8 },
+    Sieve {
+        seed: u64,
+        grain_bytes: u32,
+        percent: u8,
+    },
 }
 
 /// What is there of all of them.
@@ -75,7 +78,9 @@ impl Disk {
             journaled += usize::from(in_journal);
             match pending {
                 Pending::Names(names) if meta => {
-                    names.iter().for_each(|(place, node)| image.set_name(place, *node));
+                    for (place, node) in names {
+                        image.set_name(place, *node);
+                    }
                 }
                 Pending::Len { file, len } if meta => {
                     if let Some(content) = image.content_mut(*file) {
@@ -111,10 +116,8 @@ impl Disk {
             return;
         }
         let (first, count) = write.sectors();
-        let runs = match part {
-            Part::Whole if !sectors_are_shared => vec![first..first + count as u64],
-            _ => runs(first..first + count as u64, kept),
-        };
+        let whole = part == Part::Whole && !sectors_are_shared;
+        let runs = runs(first..first + count as u64, |sector| whole || kept(sector));
         let Some(content) = image.content_mut(write.file).filter(|_| !runs.is_empty()) else {
             return;
         };

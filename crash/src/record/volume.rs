@@ -89,13 +89,6 @@ impl Volume {
         self.killed = false;
     }
 
-    /// The fault plan has struck, or something like it: nobody is heard before [`revive`].
-    ///
-    /// [`revive`]: Self::revive
-    pub(crate) fn is_dead(&self) -> bool {
-        self.killed
-    }
-
     /// What the workload says or asks for through the control file.
     pub(crate) fn control(&mut self, text: &[u8]) -> Result<()> {
         let text = text.trim_ascii();

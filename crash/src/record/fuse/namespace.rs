@@ -36,8 +36,7 @@ pub fn enter_namespace() {
 /// The first of the ways to a namespace that works here.
 fn unshare_arguments() -> Option<&'static [&'static str]> {
     const AS_ROOT: &[&str] = &["--mount", "--propagation", "private"];
-    const AS_USER: &[&str] =
-        &["--user", "--map-root-user", "--mount", "--propagation", "private"];
+    const AS_USER: &[&str] = &["--user", "--map-root-user", "--mount", "--propagation", "private"];
     [AS_ROOT, AS_USER].into_iter().find(|arguments| {
         let mut tried = Command::new(UNSHARE);
         tried.args(*arguments).args(["--", "true"]).stdin(Stdio::null());

@@ -74,10 +74,10 @@ impl Server {
             Failure::Io => libc::EIO,
             Failure::Killed => {
                 if let Some(child) = *self.shared.child() {
-                    // It may have ended by itself.
+                    // It may have ended by itself, and is not there to hear the answer.
                     let _ = kill_process(child, Signal::KILL);
                 }
-                libc::EINTR
+                libc::EIO
             }
         }
     }
