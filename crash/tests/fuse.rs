@@ -17,4 +17,8 @@ fn main() -> std::process::ExitCode {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn main() {}
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::{Arguments, run};
+    let trial = kvlogdb_crash::needs::fuse_trial("the_recorded_file_system", || Ok(()));
+    run(&Arguments::from_args(), vec![trial]).exit_code()
+}

@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 pub mod fuse;
 pub mod memory;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "names are made through FUSE"))]
 pub(crate) mod volume;
 
 use crate::{Image, Trace};
@@ -21,6 +22,7 @@ pub struct Recorded {
     pub trace: Trace,
     /// What reads see in the end: what a kill leaves.
     pub end: Image,
-    /// How often the fault plan struck. 0 of a plan with a fault: there is no n-th call.
+    /// How often the fault plan struck, or the disk was full. 0 of a plan with a fault: there is
+    /// no n-th call.
     pub struck: u64,
 }

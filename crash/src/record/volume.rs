@@ -246,7 +246,9 @@ impl Volume {
             len /= 2;
         }
         if let Some(room) = self.room_bytes() {
-            len = len.min(content.fits(offset, len, room));
+            let fits = content.fits(offset, len, room);
+            self.struck += u64::from(fits < len);
+            len = len.min(fits);
             if len == 0 && !data.is_empty() {
                 return Err(Failure::Full);
             }
@@ -282,6 +284,7 @@ impl Volume {
         let end = offset.checked_add(len).ok_or(Failure::Invalid)?;
         let grown = end.saturating_sub(content.len().max(offset));
         if self.room_bytes().is_some_and(|room| grown > room) {
+            self.struck += 1;
             return Err(Failure::Full);
         }
         let end = end.max(content.len());
