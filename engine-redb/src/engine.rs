@@ -84,7 +84,7 @@ impl RedbEngine {
         })?;
         let database = builder(options)
             .open(store.engine_dir().join(FILE))
-            .map_err(|error| not_opened(dir, error))?;
+            .map_err(|error| store.doubt(not_opened(dir, error)))?;
         store.sync()?;
         Ok(Self::new(database, Some(store), options))
     }
@@ -107,10 +107,11 @@ impl RedbEngine {
     }
 
     fn new(database: Database, store: Option<StoreDir>, options: &RedbOptions) -> Self {
+        let poison = store.as_ref().map(StoreDir::poison).unwrap_or_default();
         Self {
             open: RwLock::new(Some(Open { database, store })),
             unsynced: Mutex::new(false),
-            poison: Poison::default(),
+            poison,
             cache_bytes: options.cache_bytes,
             repair: options.repair,
         }
