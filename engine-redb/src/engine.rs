@@ -15,6 +15,7 @@ use redb::TableHandle;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 
 use crate::error::{failed, not_opened};
+use crate::file::{Watch, WatchedFile};
 use crate::layout::{FILE, LAYOUT, META};
 use crate::write::Writer;
 use crate::{RedbOptions, Repair, read, verify};
@@ -63,6 +64,8 @@ pub struct RedbEngine {
 /// What closing lets go of, in this order.
 struct Open {
     database: Database,
+    /// How the last sync went, which is that of dropping the database.
+    watch: Watch,
     /// Holds the store's lock. `None` on a storage backend of the caller's.
     store: Option<StoreDir>,
 }
@@ -79,14 +82,13 @@ impl RedbEngine {
     /// failures of the file system, after which the call can be made again.
     pub fn open(dir: &Path, options: &RedbOptions) -> Result<Self> {
         let store = StoreDir::open(dir, NAME, LAYOUT, &options.store, |dir| {
-            let created = builder(options).create(dir.join(FILE));
-            create_tables(&created.map_err(|error| failed("create its file", error))?)
+            create(&dir.join(FILE), options)
         })?;
-        let database = builder(options)
-            .open(store.engine_dir().join(FILE))
-            .map_err(|error| store.doubt(not_opened(dir, error)))?;
+        let opened = WatchedFile::open(&store.engine_dir().join(FILE))
+            .and_then(|(file, watch)| Ok((builder(options).create_with_backend(file)?, watch)));
+        let (database, watch) = opened.map_err(|error| store.doubt(not_opened(dir, error)))?;
         store.sync()?;
-        Ok(Self::new(database, Some(store), options))
+        Ok(Self::new(database, watch, Some(store), options))
     }
 
     /// Opens an engine on a storage backend, which may be empty, for tests that cut the power.
@@ -103,13 +105,18 @@ impl RedbEngine {
             create_tables(&database)?;
         }
         drop(view);
-        Ok(Self::new(database, None, options))
+        Ok(Self::new(database, Watch::default(), None, options))
     }
 
-    fn new(database: Database, store: Option<StoreDir>, options: &RedbOptions) -> Self {
+    fn new(
+        database: Database,
+        watch: Watch,
+        store: Option<StoreDir>,
+        options: &RedbOptions,
+    ) -> Self {
         let poison = store.as_ref().map(StoreDir::poison).unwrap_or_default();
         Self {
-            open: RwLock::new(Some(Open { database, store })),
+            open: RwLock::new(Some(Open { database, watch, store })),
             unsynced: Mutex::new(false),
             poison,
             cache_bytes: options.cache_bytes,
@@ -188,6 +195,16 @@ fn builder(options: &RedbOptions) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     builder
+}
+
+/// Makes redb's file, complete and closed.
+fn create(path: &Path, options: &RedbOptions) -> Result<()> {
+    let made = |error| failed("create its file", error);
+    let (file, watch) = WatchedFile::create(path).map_err(made)?;
+    let database = builder(options).create_with_backend(file).map_err(made)?;
+    create_tables(&database)?;
+    drop(database);
+    watch.check("create its file")
 }
 
 fn create_tables(database: &Database) -> Result<()> {
@@ -309,7 +326,10 @@ impl KvLogDb for RedbEngine {
         let Some(open) = exclusive.take() else {
             return Ok(());
         };
-        self.commit(&open.database, &mut self.writer(), &[], Durability::Synced)
+        let committed = self.commit(&open.database, &mut self.writer(), &[], Durability::Synced);
+        drop(open.database);
+        let dropped = open.watch.check("close its file");
+        committed.and(dropped.map_err(|error| self.poison.latch(error)))
     }
 }
 
