@@ -26,6 +26,7 @@ fn told(error: impl std::fmt::Display) -> Failure {
 }
 
 fn open(engine: Engine, dir: &Path) -> Checked<Box<dyn Bare>> {
+    std::fs::create_dir_all(dir)?;
     Ok(match engine {
         Engine::BareRedb => {
             let path = dir.join("store");

@@ -410,6 +410,12 @@ pub(crate) fn last_opening(trace: &Trace) -> Option<usize> {
     trace.ops().iter().rposition(opened).map(|at| at + 1)
 }
 
+/// The point behind the first mark with this word.
+pub(crate) fn first(trace: &Trace, word: Word) -> Option<usize> {
+    let says = |op: &Op| heard(op).is_some_and(|mark| mark.word == word);
+    trace.ops().iter().position(says).map(|at| at + 1)
+}
+
 /// The point at which a writer first heard of a failure.
 pub(crate) fn first_failure(trace: &Trace) -> Option<usize> {
     let failed = |op: &Op| {

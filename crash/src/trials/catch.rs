@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use crate::failure::Checked;
 use crate::faults::{Call, Effect};
 use crate::report::Tally;
-use crate::run::{Cut, Examiner, Medium, Setup, record};
+use crate::ledger::Word;
+use crate::run::{Cut, Examiner, Medium, Setup, first, record};
 use crate::spec::{Asks, Engine, Lie, Marking, Shape, Spec};
 use crate::trace::{Cache, Ino, Kind};
 use crate::trials::crash::Crash;
@@ -35,6 +36,8 @@ enum By {
     WithoutDirectorySyncs,
     /// By crash states of the making of a store, without what makes it whole or not at all.
     Creation,
+    /// By crash states behind the first acknowledgement, the making of the store passed over.
+    BehindFirst(Model),
     /// By syncs that fail.
     FailedSyncs,
 }
@@ -75,10 +78,15 @@ impl Catch {
             }
             By::Creation => {
                 let all = |trace: &Trace, _: &Image| trace.clone();
-                self.look_from_nothing(spec, Model::Journal, all, examiner)
+                self.look_from_nothing(spec, Model::Journal, all, |_| 0, examiner)
+            }
+            By::BehindFirst(model) => {
+                let all = |trace: &Trace, _: &Image| trace.clone();
+                self.look_from_nothing(spec, model, all, first_ack, examiner)
             }
             By::WithoutDirectorySyncs => {
-                self.look_from_nothing(spec, Model::Strict, without_directory_syncs, examiner)
+                let change = without_directory_syncs;
+                self.look_from_nothing(spec, Model::Strict, change, |_| 0, examiner)
             }
         }
     }
@@ -89,6 +97,7 @@ impl Catch {
         spec: Spec,
         model: Model,
         change: impl Fn(&Trace, &Image) -> Trace,
+        from: impl Fn(&Trace) -> usize,
         examiner: &mut Examiner,
     ) -> Checked<Tally> {
         let mut tally = Tally::default();
@@ -96,12 +105,17 @@ impl Catch {
         let mut recorded = record(&setup, &Image::default(), FaultPlan::default())?.recorded;
         recorded.trace = change(&recorded.trace, &recorded.base);
         let positions = nobody(&spec);
-        let plan = Plan { seed: spec.seed, budget: BUDGET, points: Points::All };
+        let points = Points::From(from(&recorded.trace));
+        let plan = Plan { seed: spec.seed, budget: BUDGET, points };
         let story = &setup.story;
         let cut = Cut { recorded: &recorded, story, positions: &positions, model, plan };
         cut.run(examiner, &mut tally, drop)?;
         Ok(tally)
     }
+}
+
+fn first_ack(trace: &Trace) -> usize {
+    first(trace, Word::Acked).unwrap_or_default()
 }
 
 fn without_directory_syncs(trace: &Trace, base: &Image) -> Trace {
@@ -158,7 +172,7 @@ pub(crate) fn all() -> Vec<Catch> {
         medium: Medium::Memory,
         spec: retries,
         by: By::FailedSyncs,
-        names: &[Finding::LostAcknowledged],
+        names: &[Finding::LostAcknowledged, Finding::NotOpened],
     });
     all.push(Catch {
         name: "a_creation_cut_short",
@@ -188,7 +202,7 @@ pub(crate) fn all() -> Vec<Catch> {
             name,
             medium: Medium::Fuse,
             spec: spec(engine, Shape::Append),
-            by: By::Crash(model),
+            by: By::BehindFirst(model),
             names: &[Finding::LostAcknowledged],
         });
     }

@@ -63,7 +63,7 @@ impl Rot {
             let mut image = whole.clone();
             let Some(place) = flip(&mut image, &mut random) else { continue };
             let verdict = examiner.examine(story, &image, bounds, Depth::Rotten)?;
-            count(&verdict, tally);
+            let verdict = count(verdict, tally);
             let failed = of_image(&image, story, bounds, &verdict, &format!("flip={place}"));
             tally.failures.extend(failed);
             if tally.failures.len() >= ENOUGH {
@@ -74,9 +74,20 @@ impl Rot {
     }
 }
 
-fn count(verdict: &Verdict, tally: &mut Tally) {
+/// Counts it. A library that panics over its own damaged pages says so loudly enough: that is not
+/// what this is about, and is counted for itself.
+fn count(verdict: Verdict, tally: &mut Tally) -> Verdict {
     tally.flips += 1;
-    tally.refused += u64::from(matches!(verdict, Verdict::Refused(_)));
+    match verdict {
+        Verdict::Failed(Finding::Panicked, text) => {
+            tally.panicked += 1;
+            Verdict::Refused(text)
+        }
+        other => {
+            tally.refused += u64::from(matches!(other, Verdict::Refused(_)));
+            other
+        }
+    }
 }
 
 /// Flips a bit of what was written, of any file with the same likelihood.
@@ -127,7 +138,7 @@ fn rot_on_reads(
             }
             break;
         }
-        count(&verdict, tally);
+        let verdict = count(verdict, tally);
         tally.failures.extend(of_image(whole, story, bounds, &verdict, &format!("read={nth}")));
         if tally.failures.len() >= ENOUGH {
             break;
