@@ -6,6 +6,9 @@ pub mod memory;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "names are made through FUSE"))]
 pub(crate) mod volume;
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Image, Trace};
 
 /// Written to the control file: from now on calls are counted for the fault plan.

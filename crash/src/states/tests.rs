@@ -327,6 +327,21 @@ fn a_budget_is_kept_and_spread_over_the_points() {
 }
 
 #[test]
+fn points_can_be_those_behind_one_of_them() {
+    let (trace, base) = long();
+    let found = |points| {
+        let states = states(&trace, &base, Model::Strict, &plan(points));
+        states.map(|state| state.point).collect::<BTreeSet<_>>()
+    };
+    let all = found(Points::All);
+    assert_eq!(found(Points::From(20)), all.into_iter().filter(|point| *point >= 20).collect());
+    assert_eq!(found(Points::Only(20)), BTreeSet::from([20]));
+    let will = [Op::Mark(Mark::Will(Bytes::new()))].into_iter().collect();
+    let behind = |points| states(&will, &base, Model::Strict, &plan(points)).count();
+    assert_eq!([Points::All, Points::Only(1), Points::From(1)].map(behind), [1, 1, 1]);
+}
+
+#[test]
 fn a_point_and_a_choice_give_the_state_again_and_read_back_as_text() {
     let (trace, base) = long();
     for model in Model::ALL {
