@@ -24,7 +24,8 @@ pub fn fuse_trial(
     }
 }
 
-fn is_required(what: &str) -> bool {
+/// Whether what a trial needs has to be there.
+pub(crate) fn is_required(what: &str) -> bool {
     env::var(REQUIRE).is_ok_and(|all| all.split(',').any(|one| one.trim() == what))
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod catch;
 pub(crate) mod crash;
 pub(crate) mod faults;
+#[cfg(target_os = "linux")]
+pub(crate) mod known_bad;
 pub(crate) mod list;
 pub(crate) mod rot;
 pub(crate) mod served;
@@ -10,7 +12,7 @@ pub(crate) mod served;
 use libtest_mimic::{Failed, Trial};
 
 use crate::failure::Checked;
-use crate::needs::fuse_trial;
+use crate::needs::{FUSE, fuse_trial, is_required};
 use crate::run::{Medium, Setup, record};
 use crate::spec::Spec;
 use crate::{FaultPlan, Image};
@@ -41,21 +43,40 @@ pub(crate) fn nobody(spec: &Spec) -> Vec<u64> {
 
 /// Every trial of every change, as tests of the usual kind.
 pub fn tests() -> Vec<Trial> {
-    let all = list::of_every_change();
-    all.into_iter()
-        .map(|(name, trial)| {
-            let run = move || -> Result<(), Failed> {
-                let tally = trial.run().map_err(|failure| Failed::from(failure.to_string()))?;
-                if tally.failures.is_empty() {
-                    return Ok(());
-                }
-                let failures: Vec<_> = tally.failures.iter().map(ToString::to_string).collect();
-                Err(format!("{tally}\n{}", failures.join("\n")).into())
-            };
-            match trial.medium() {
-                Some(Medium::Fuse) => fuse_trial(name, run),
-                _ => Trial::test(name, run),
-            }
-        })
-        .collect()
+    let mut tests: Vec<Trial> = list::of_every_change().into_iter().map(as_test).collect();
+    tests.extend(known_bad_versions());
+    tests
+}
+
+fn as_test((name, trial): list::Named) -> Trial {
+    let run = move || -> Result<(), Failed> {
+        let tally = trial.run().map_err(|failure| Failed::from(failure.to_string()))?;
+        if tally.failures.is_empty() {
+            return Ok(());
+        }
+        let failures: Vec<_> = tally.failures.iter().map(ToString::to_string).collect();
+        Err(format!("{tally}\n{}", failures.join("\n")).into())
+    };
+    match trial.medium() {
+        Some(Medium::Fuse) => fuse_trial(name, run),
+        _ => Trial::test(name, run),
+    }
+}
+
+/// Only Linux has the disk on which they are recorded.
+#[cfg(target_os = "linux")]
+fn known_bad_versions() -> Vec<Trial> {
+    let run = || -> Result<(), Failed> {
+        known_bad::run().map(drop).map_err(|failure| failure.to_string().into())
+    };
+    let trial = || fuse_trial("must_catch::redb_4_1_0", run);
+    vec![match known_bad::obstacle().filter(|_| !is_required(FUSE)) {
+        Some(reason) => trial().with_kind(reason).with_ignored_flag(true),
+        None => trial(),
+    }]
+}
+
+#[cfg(not(target_os = "linux"))]
+fn known_bad_versions() -> Vec<Trial> {
+    Vec::new()
 }
