@@ -191,8 +191,7 @@ fn shown(store: &LogStore) -> Result<Shown, Verdict> {
 
 /// Walks the store for invariants that do not hold.
 fn sound(store: &LogStore) -> Result<(), Verdict> {
-    let report =
-        store.check().map_err(|error| Verdict::failed(Finding::Unsound, chain(&error)))?;
+    let report = store.check().map_err(|error| Verdict::failed(Finding::Unsound, chain(&error)))?;
     match report.problems.first() {
         None => Ok(()),
         Some(first) => {

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Failure(String);
 
 /// The result of a step.
-pub type Checked<T = ()> = Result<T, Failure>;
+pub(crate) type Checked<T = ()> = Result<T, Failure>;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -156,16 +156,16 @@ fn seeded(seed: u64, writer: u64, life: u32) -> Random {
 
 /// A run and the positions at which each of its lives began.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Story {
+pub(crate) struct Story {
     /// What the run is about.
-    pub spec: Spec,
+    pub(crate) spec: Spec,
     /// Of each life, how far every writer was when the store was opened.
-    pub lives: Vec<Vec<u64>>,
+    pub(crate) lives: Vec<Vec<u64>>,
 }
 
 impl Story {
     /// A run whose store has never been opened.
-    pub fn new(spec: Spec) -> Self {
+    pub(crate) fn new(spec: Spec) -> Self {
         Self { spec, lives: Vec::new() }
     }
 
@@ -183,11 +183,6 @@ impl Story {
             history = history.fork(at, number);
         }
         history
-    }
-
-    /// How many lives have begun.
-    pub(crate) fn life(&self) -> u32 {
-        u32::try_from(self.lives.len()).unwrap_or(u32::MAX)
     }
 }
 

@@ -118,12 +118,7 @@ fn wrong(
 }
 
 /// A replica that no writer's state has.
-fn uninvited(
-    histories: &[History],
-    positions: &[u64],
-    replica: ReplicaId,
-    found: &Seen,
-) -> Wrong {
+fn uninvited(histories: &[History], positions: &[u64], replica: ReplicaId, found: &Seen) -> Wrong {
     for (history, &at) in histories.iter().zip(positions) {
         let touches = |step: &Step| step.changes.iter().any(|(other, _)| *other == replica);
         if !history.steps().any(touches) {
@@ -165,13 +160,7 @@ fn name(
         };
     }
     let nothing = Seen::default();
-    let finding = part(
-        history,
-        at,
-        replica,
-        found.unwrap_or(&nothing),
-        wanted.unwrap_or(&nothing),
-    );
+    let finding = part(history, at, replica, found.unwrap_or(&nothing), wanted.unwrap_or(&nothing));
     match finding {
         Finding::Invented | Finding::HalfBatch if !touched => Finding::DamagedNeighbour,
         other => other,
@@ -221,9 +210,7 @@ fn part(history: &History, at: u64, replica: ReplicaId, found: &Seen, wanted: &S
 
 /// An entry that the replica must not have, by when it had it.
 fn extra_entry(history: &History, at: u64, replica: ReplicaId, extra: &SeenEntry) -> Finding {
-    let holds = |step: &&Step| {
-        then(step, replica).is_some_and(|seen| seen.entries.contains(extra))
-    };
+    let holds = |step: &&Step| then(step, replica).is_some_and(|seen| seen.entries.contains(extra));
     match history.steps().rev().find(holds) {
         Some(step) if step.position.number < at => Finding::Resurrected,
         Some(_) => Finding::HalfBatch,
@@ -372,7 +359,8 @@ mod tests {
         let replica = ReplicaId::from(1);
         let mut states = vec![References::default()];
         for command in commands {
-            let next = states.last().unwrap().after(&[(replica, command.clone())], PurgeGuard::None);
+            let next =
+                states.last().unwrap().after(&[(replica, command.clone())], PurgeGuard::None);
             states.push(next.unwrap());
         }
         states

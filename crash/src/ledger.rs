@@ -116,7 +116,6 @@ pub(crate) struct Ledger {
     /// Whether commands are issued one after the other, so that their order is known.
     ordered: bool,
     opening: Vec<u64>,
-    failed: bool,
 }
 
 impl Ledger {
@@ -128,7 +127,6 @@ impl Ledger {
             base: positions.to_vec(),
             ordered,
             opening: Vec::new(),
-            failed: false,
         }
     }
 
@@ -138,11 +136,6 @@ impl Ledger {
 
     pub(crate) fn bounds(&self) -> &Bounds {
         &self.bounds
-    }
-
-    /// Whether a write has failed since the store was opened last.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
     }
 
     /// Takes the next mark of the trace.
@@ -157,7 +150,7 @@ impl Ledger {
             }
             Word::Acked => self.ack(writer, number),
             Word::Durable => raise(&mut self.bounds.vouched, writer, number),
-            Word::Failed => self.failed = true,
+            Word::Failed => {}
             Word::Settled => self.bounds.acked.clone_from(&self.bounds.issued),
             Word::Opened => {
                 self.opening.push(number);
@@ -173,7 +166,6 @@ impl Ledger {
         self.bounds = Bounds::at(&positions);
         self.base.clone_from(&positions);
         self.story.lives.push(positions);
-        self.failed = false;
     }
 
     /// Everything that was accepted before a durable command is durable, too.

@@ -86,11 +86,7 @@ impl Liar {
     }
 
     /// Writes with the boundaries of the write before, and holds back its own.
-    fn write_boundaries_late(
-        &self,
-        batches: &[&WriteBatch],
-        durability: Durability,
-    ) -> Result<()> {
+    fn write_boundaries_late(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
         let mut held = self.held();
         let mut now = WriteBatch::new();
         let late = std::mem::take(&mut *held);
@@ -112,7 +108,6 @@ impl Liar {
         let honest = self.honest()?;
         let number = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
         match self.lie {
-            Lie::None => honest.write(batches, durability),
             Lie::AcksBeforeCommit => {
                 honest.sync()?;
                 honest.write(batches, Durability::Buffered)
@@ -150,7 +145,7 @@ impl Liar {
                 let told = if closing { Durability::Buffered } else { durability };
                 honest.write(batches, told)
             }
-            Lie::SkipsEverySeventhSync => honest.write(batches, durability),
+            Lie::None | Lie::SkipsEverySeventhSync => honest.write(batches, durability),
         }
     }
 }

@@ -350,7 +350,7 @@ impl Cut<'_> {
         let trace = &self.recorded.trace;
         let mut reader = Reader::new(trace, self.story, self.positions);
         let mut states = states(trace, &self.recorded.base, self.model, &self.plan);
-        while let Some(state) = states.next() {
+        for state in states.by_ref() {
             reader.read_to(state.point);
             let (story, bounds) = (reader.ledger.story(), reader.ledger.bounds());
             let verdict = examiner.examine(story, &state.image, bounds, depth(&state))?;

@@ -119,21 +119,21 @@ type Stopped = Option<Error>;
 impl Life {
     /// Lives it. An error is one of the store before it was open, or of the story's own making.
     pub(crate) fn live(&self, voice: &Arc<Voice>) -> Checked<Lived> {
-        let store = subject::open(&self.story.spec, &self.place, self.torn)
-            .during("opening the store")?;
+        let store =
+            subject::open(&self.story.spec, &self.place, self.torn).during("opening the store")?;
         voice.control(ARM);
-        let mut story = self.story.clone();
+        let mut told = self.story.clone();
         let mut failure = None;
         let mut until: Option<Vec<u64>> = None;
         for _ in 0..=REOPENINGS {
-            let at = positions(&store, story.spec.writers)?;
+            let at = positions(&store, told.spec.writers)?;
             let ends: Vec<u64> = at.iter().map(|at| at + self.commands).collect();
             let ends = until.get_or_insert(ends).clone();
-            story.lives.push(at.clone());
+            told.lives.push(at.clone());
             for (writer, &at) in (0..).zip(&at) {
                 voice.say(Mark::new(Word::Opened, writer, at));
             }
-            let stopped = write_all(&store, &story, voice, &ends)?;
+            let stopped = write_all(&store, &told, voice, &ends)?;
             let Some(error) = stopped.or_else(|| self.end(&store, voice).err()) else {
                 let store = (self.ending == Ending::Kill).then_some(store);
                 return Ok(Lived { store, failure });
@@ -175,17 +175,12 @@ fn reopen(store: &LogStore, voice: &Voice) -> Checked<bool> {
 }
 
 /// Lets every writer write up to its end; gives the first failure.
-fn write_all(
-    store: &LogStore,
-    story: &Story,
-    voice: &Arc<Voice>,
-    ends: &[u64],
-) -> Checked<Stopped> {
+fn write_all(store: &LogStore, told: &Story, voice: &Arc<Voice>, ends: &[u64]) -> Checked<Stopped> {
     let stop = AtomicBool::new(false);
     let turn = Mutex::new(());
     let mut writers = Vec::new();
-    for (history, &end) in story.histories().into_iter().zip(ends) {
-        let asks = story.spec.asks;
+    for (history, &end) in told.histories().into_iter().zip(ends) {
+        let asks = told.spec.asks;
         writers.push(Writer { store, asks, voice, history, end, stop: &stop, turn: &turn });
     }
     if writers.len() == 1 {

@@ -1,6 +1,7 @@
 //! The command: tries for as long as it is told, or tries one failure again.
 
 use std::env;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -63,7 +64,7 @@ impl Options {
         let mut options = Self {
             time: Duration::ZERO,
             engines: vec![Engine::Redb, Engine::Fjall, Engine::Sled],
-            seed: Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id()),
+            seed: RandomState::new().hash_one(0),
         };
         for pair in words.chunks(2) {
             let number = |text: &str| {
@@ -124,7 +125,11 @@ fn replay(line: &str) -> Checked<ExitCode> {
             let tally = Trial::Crash(crash).run()?;
             tally.failures.iter().for_each(|failed| say(&failed.to_string()));
             say(&tally.to_string());
-            return Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if tally.failures.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     };
     say(&verdict.to_string());

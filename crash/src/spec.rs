@@ -169,9 +169,7 @@ impl Policy {
         match self {
             Self::Immediate => FlushPolicy::Immediate,
             Self::Adaptive => FlushPolicy::Adaptive,
-            Self::Batch => {
-                FlushPolicy::Batch { entries: BATCH_ENTRIES, interval: BATCH_INTERVAL }
-            }
+            Self::Batch => FlushPolicy::Batch { entries: BATCH_ENTRIES, interval: BATCH_INTERVAL },
         }
     }
 }

@@ -76,7 +76,7 @@ fn play_writer() -> Checked<ExitCode> {
         bare::write(&story.spec, &dir, &voice)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let life = Life {
+    let whole = Life {
         story,
         place: Place::Dir(dir),
         commands: number(&line, "more")?,
@@ -90,11 +90,11 @@ fn play_writer() -> Checked<ExitCode> {
             _ => TornTail::Refuse,
         },
     };
-    let lived = life.live(&Arc::new(voice))?;
+    let lived = whole.live(&Arc::new(voice))?;
     if let Some(failure) = &lived.failure {
         let _ = writeln!(io::stderr(), "{failure}");
     }
-    let stopped = lived.failure.is_some() && life.on_failure == OnFailure::Stop;
+    let stopped = lived.failure.is_some() && whole.on_failure == OnFailure::Stop;
     if stopped || lived.store.is_some() {
         // Nothing is closed, nothing is dropped.
         let code = if stopped { i32::from(STOPPED) } else { 0 };
@@ -120,10 +120,7 @@ pub(crate) fn writer(life: &Life, dir: &Path, voice: &Path) -> Checked<Command> 
     let Life { story, commands, .. } = life;
     let mut command = this_program(WRITE)?;
     command
-        .env(
-            LINE,
-            format!("{story} more={commands} ending={ending} failing={failing} torn={torn}"),
-        )
+        .env(LINE, format!("{story} more={commands} ending={ending} failing={failing} torn={torn}"))
         .env(STORE, dir)
         .env(VOICE, voice);
     Ok(command)
@@ -269,12 +266,12 @@ impl Running {
         bounds: &Bounds,
         depth: Depth,
     ) -> Result<(), Verdict> {
-        let mut text = String::new();
+        let (dir, depth) = (dir.display(), depth.word());
+        let mut text = format!("check dir={dir} depth={depth} {bounds}\n");
         if self.story.as_ref() != Some(story) {
             self.story = Some(story.clone());
-            text = format!("story {story}\n");
+            text = format!("story {story}\n{text}");
         }
-        text += &format!("check dir={} depth={} {bounds}\n", dir.display(), depth.word());
         let sent = self.input.write_all(text.as_bytes()).and_then(|()| self.input.flush());
         sent.map_err(|error| Verdict::failed(Finding::NotChecked, Failure::from(error)))
     }

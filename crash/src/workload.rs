@@ -276,9 +276,8 @@ mod tests {
         for _ in 0..commands {
             let command = command(&mut random, &spec, &replicas, &state);
             state = state.after(&command.changes, PurgeGuard::None).unwrap();
-            for (_, change) in &command.changes {
-                told += &format!("{change:?}\n");
-            }
+            let changes = command.changes.iter().map(|(_, change)| format!("{change:?}\n"));
+            told.extend(changes);
         }
         told
     }

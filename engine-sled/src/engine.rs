@@ -17,9 +17,7 @@ use sled::Db;
 use crate::error::from_sled;
 use crate::journal::Journal;
 use crate::layout::{self, LAYOUT, Staged};
-use crate::open::{
-    MARKER_KEY, check_marker, create, let_go, locked, remove_half_snapshots, start,
-};
+use crate::open::{MARKER_KEY, check_marker, create, let_go, locked, remove_half_snapshots, start};
 use crate::options::SledOptions;
 use crate::read;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::failure::Checked;
 use crate::faults::{Call, Effect};
-use crate::report::Tally;
 use crate::ledger::Word;
+use crate::report::Tally;
 use crate::run::{Cut, Examiner, Medium, Setup, first, record};
 use crate::spec::{Asks, Engine, Lie, Marking, Shape, Spec};
 use crate::trace::{Cache, Ino, Kind};

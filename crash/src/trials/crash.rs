@@ -5,9 +5,8 @@ use kvlogdb_conformance::Random;
 use crate::failure::Checked;
 use crate::report::{Tally, of_run};
 use crate::run::{Cut, ENOUGH, Examiner, Medium, Setup, Survivor, record};
-use crate::trials::{begin, nobody};
-use crate::scribe::OnFailure;
 use crate::spec::Spec;
+use crate::trials::{begin, nobody};
 use crate::verdict::Finding;
 use crate::{FaultPlan, Model, Plan, Points};
 
@@ -43,7 +42,7 @@ impl Crash {
             story: &setup.story,
             positions: &positions,
             model: self.model,
-            plan: self.plan(self.spec.seed, self.budget),
+            plan: Plan { seed: self.spec.seed, budget: self.budget, points: Points::All },
         };
         let mut sample = Sample::new(self.spec.seed, self.second);
         cut.run(examiner, &mut tally, |survivor| sample.offer(survivor))?;
@@ -56,10 +55,6 @@ impl Crash {
         Ok(tally)
     }
 
-    fn plan(&self, seed: u64, budget: usize) -> Plan {
-        Plan { seed, budget, points: Points::All }
-    }
-
     /// Lets a store that has come back go on, and cuts that, from the first call of its recovery.
     fn cut_again(
         &self,
@@ -69,8 +64,7 @@ impl Crash {
     ) -> Checked {
         let mut setup = Setup::new(self.medium, &self.spec);
         setup.story = survivor.story.clone();
-        setup.commands = survivor.image.digest() as u64 % (SECOND_COMMANDS + 1);
-        setup.on_failure = OnFailure::Stop;
+        setup.commands = survivor.positions.iter().sum::<u64>() % (SECOND_COMMANDS + 1);
         if survivor.torn {
             setup.torn = kvlogdb::TornTail::Repair;
         }
@@ -84,7 +78,7 @@ impl Crash {
             story: &survivor.story,
             positions: &survivor.positions,
             model: self.model,
-            plan: self.plan(self.spec.seed, SECOND_BUDGET),
+            plan: Plan { seed: self.spec.seed, budget: SECOND_BUDGET, points: Points::All },
         };
         let mut second = Tally::default();
         cut.run(examiner, &mut second, drop)?;

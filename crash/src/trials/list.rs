@@ -85,11 +85,13 @@ fn share(engine: Engine, budget: usize) -> usize {
 /// The trials of every change.
 pub(crate) fn of_every_change() -> Vec<Named> {
     let mut all = in_memory();
-    ENGINES.into_iter().for_each(|engine| all.extend(on_files(engine)));
+    all.extend(ENGINES.into_iter().flat_map(on_files));
     all.extend(writers());
-    all.extend(catch::all().into_iter().map(|one| {
-        (format!("must_catch::{}", one.name), Trial::Catch(one))
-    }));
+    all.extend(
+        catch::all()
+            .into_iter()
+            .map(|one| (format!("must_catch::{}", one.name), Trial::Catch(one))),
+    );
     all
 }
 
