@@ -84,11 +84,13 @@ impl FjallEngine {
         options.check()?;
         let create = |temporary: &Path| layout::create(temporary, options);
         let dir = StoreDir::open(dir, NAME, LAYOUT, &options.store, create)?;
-        let keyspaces = layout::open(&dir.engine_dir(), options)?;
+        let keyspaces =
+            layout::open(&dir.engine_dir(), options).map_err(|error| dir.doubt(error))?;
         dir.sync()?;
+        let poison = dir.poison();
         let view = RwLock::new(keyspaces.db.snapshot());
         let store = Store { keyspaces, view, writer: Mutex::new(()), dir };
-        Ok(Self { store: RwLock::new(Some(store)), poison: Poison::default() })
+        Ok(Self { store: RwLock::new(Some(store)), poison })
     }
 
     fn with<T>(&self, run: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
