@@ -1,12 +1,12 @@
 //! The one thread of a store: carries what nobody waits for, marks, and deletes in slices.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::FlushPolicy;
 use crate::commit::{Core, MAX_PATIENCE, Reason};
 use crate::line::Line;
+use crate::sync::{Condvar, Instant, Mutex, PoisonError, thread, wait_until};
 use crate::ticket::Ticket;
 
 /// How long the deletion of one slice should take.
@@ -48,15 +48,10 @@ impl Signal {
     fn sleep(&self, until: Option<Instant>) -> bool {
         let mut flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
         while !flags.woken && !flags.ended {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            flags = match left {
-                Some(Duration::ZERO) => break,
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(flags, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(flags).unwrap_or_else(PoisonError::into_inner),
-            };
+            if until.is_some_and(|until| until <= Instant::now()) {
+                break;
+            }
+            flags = wait_until(&self.changed, &self.flags, flags, until);
         }
         flags.woken = false;
         !flags.ended

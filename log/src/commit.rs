@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::sync::{RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, KvLogDb, ReplicaId, WriteBatch};
 
@@ -15,6 +14,10 @@ use crate::line::{Gate, Line, Need};
 use crate::marks::Marks;
 use crate::observe::{Event, Watch, Written};
 use crate::served::{Refusal, Served};
+use crate::sync::{
+    Condvar, Instant, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    thread,
+};
 use crate::ticket::{Outcome, Ticket};
 use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 
@@ -149,7 +152,7 @@ impl Core {
         drop(line);
         let give_up = Instant::now() + patience;
         while self.lock_line().queue.len() < expected && Instant::now() < give_up {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -215,7 +218,7 @@ impl Core {
             batches.push(batch);
         }
         let news = batches.iter().any(|batch| !batch.is_empty());
-        let need = match tickets.iter().any(|ticket| ticket.need == Need::Now) {
+        let need = match tickets.iter().any(|ticket| ticket.asks.need == Need::Now) {
             true => Need::Now,
             false if reason == Reason::Mark => Need::Now,
             false => Need::Interval,
@@ -230,7 +233,7 @@ impl Core {
         let synced = mark.is_some()
             || reason != Reason::Queue
             || writer.unsynced.len() >= MAX_UNSYNCED
-            || tickets.iter().any(|ticket| ticket.durability == Durability::Synced);
+            || tickets.iter().any(|ticket| ticket.asks.durability == Durability::Synced);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         let refs: Vec<_> = batches.iter().collect();
         write(engine, &refs, durability).map_err(|error| self.refuse(error))?;

@@ -2,14 +2,15 @@
 //! under one short lock. Who leads the next commit is decided here, too.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId, WriteBatch};
 
 use crate::commit::{Core, Reason, Writer};
 use crate::observe::Event;
 use crate::plan::{Ground, Plan, Size, Step};
+use crate::sync::{Instant, MutexGuard, PoisonError};
 use crate::ticket::{Listener, Queue, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlogdb_engine_api::MetaKey;
 
@@ -11,6 +11,7 @@ use crate::observe::Event;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
 use crate::sidecar::{Reading, Sidecar};
+use crate::sync::Instant;
 use crate::{Error, LogOptions, LostData, Result};
 
 /// When the next mark is due, and where it goes.

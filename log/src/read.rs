@@ -210,11 +210,11 @@ pub(crate) struct Reader<'a> {
     left: Limit,
     done: bool,
     pub(crate) found: Vec<Entry>,
+    /// How many of them came from memory.
+    from_memory: usize,
     /// What is left to be read ahead, and what was.
     ahead: Option<Limit>,
     read_ahead: Vec<Entry>,
-    /// How many of the entries came from memory.
-    from_memory: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -233,9 +233,9 @@ impl<'a> Reader<'a> {
             left: limit,
             done: false,
             found: Vec::new(),
+            from_memory: 0,
             ahead: None,
             read_ahead: Vec::new(),
-            from_memory: 0,
         }
     }
 

@@ -5,14 +5,15 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, MetaKey, ReplicaId, WriteBatch};
 
-use crate::line::{Asks, Need};
+use crate::line::Asks;
 use crate::observe::Queued;
 use crate::plan::Size;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::{Error, LogId, LogStore, Result};
 
 /// What a durable batch vouches for: the end of one replica's log as the batch left it.
@@ -39,12 +40,7 @@ pub(crate) struct Effect {
 /// One accepted batch. Its place in the order of writes is its place in the queue.
 pub(crate) struct Ticket {
     pub(crate) number: u64,
-    pub(crate) durability: Durability,
-    pub(crate) need: Need,
-    /// Whether it asks for more than the policy.
-    urgent: bool,
-    /// Whether a sync was asked for, and not only follows.
-    pub(crate) waits: bool,
+    pub(crate) asks: Asks,
     pub(crate) size: Size,
     /// Whether its writer waits for it, and can lead a commit while it does.
     pub(crate) blocking: bool,
@@ -105,18 +101,7 @@ impl Ticket {
             waker: None,
         };
         let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        Arc::new(Self {
-            number,
-            durability: asks.durability,
-            need: asks.need,
-            urgent: asks.urgent,
-            waits: asks.waits,
-            size,
-            blocking,
-            metadata,
-            inner,
-            changed,
-        })
+        Arc::new(Self { number, asks, size, blocking, metadata, inner, changed })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -336,8 +321,8 @@ impl Queue {
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
         self.bytes += ticket.size.bytes + TICKET_BYTES;
         self.entries += ticket.size.entries;
-        self.synced += usize::from(ticket.durability == Durability::Synced);
-        self.urgent += usize::from(ticket.urgent);
+        self.synced += usize::from(ticket.asks.durability == Durability::Synced);
+        self.urgent += usize::from(ticket.asks.urgent);
         self.tickets.push_back(ticket);
     }
 
@@ -353,8 +338,8 @@ impl Queue {
             if let Some(ticket) = self.tickets.pop_front() {
                 self.bytes -= ticket.size.bytes + TICKET_BYTES;
                 self.entries -= ticket.size.entries;
-                self.synced -= usize::from(ticket.durability == Durability::Synced);
-                self.urgent -= usize::from(ticket.urgent);
+                self.synced -= usize::from(ticket.asks.durability == Durability::Synced);
+                self.urgent -= usize::from(ticket.asks.urgent);
                 taken.push(ticket);
             }
         }

@@ -180,8 +180,8 @@ fn expect_the_later_failure(options: LogOptions) {
     rig.faults.set(Fault::WriteLost, 0);
     rig.log().append(tens(1, 1..=3), Durability::Buffered).unwrap();
     let failed = heard.one(|event| match event {
-        Event::Failed { batches, buffered_batches, entries, cause, .. } => {
-            Some((*batches, *buffered_batches, *entries, cause.to_string()))
+        Event::Failed { batches, unheard_batches, entries, cause, .. } => {
+            Some((*batches, *unheard_batches, *entries, cause.to_string()))
         }
         _ => None,
     });
@@ -215,7 +215,7 @@ fn a_close_that_fails_is_told_with_what_it_loses_although_nobody_listens() {
     rig.faults.set(Fault::Close, 0);
     drop(rig);
     let failed = heard.one(|event| match event {
-        Event::Failed { buffered_batches, entries, .. } => Some((*buffered_batches, *entries)),
+        Event::Failed { unheard_batches, entries, .. } => Some((*unheard_batches, *entries)),
         _ => None,
     });
     assert_eq!(failed, (1, 3));

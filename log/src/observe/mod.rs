@@ -193,8 +193,8 @@ pub enum Event {
         /// How many batches: those of the commit, those that waited for a sync, and those that
         /// waited in the queue.
         batches: usize,
-        /// How many of them asked to be Buffered.
-        buffered_batches: usize,
+        /// How many of them nobody waits for: they asked for no sync.
+        unheard_batches: usize,
         /// How many entries they append.
         entries: usize,
         /// Why.

@@ -1,7 +1,7 @@
 //! Where events come from. Without an observer none of this looks at a clock or allocates.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId};
 
@@ -14,6 +14,7 @@ use crate::record::slot;
 use crate::served::Served;
 use crate::state::Replica;
 use crate::store::Reopened;
+use crate::sync::Instant;
 use crate::ticket::Ticket;
 
 /// A commit that an observer will hear of.
@@ -151,11 +152,11 @@ impl Core {
 
     /// Batches that have ended badly.
     pub(crate) fn note_failed(&self, tickets: &[Arc<Ticket>], cause: &Arc<EngineError>) {
-        let buffered = |ticket: &&Arc<Ticket>| !ticket.waits;
+        let unheard = |ticket: &&Arc<Ticket>| !ticket.asks.waits;
         if !tickets.is_empty() {
             self.note(|| Event::Failed {
                 batches: tickets.len(),
-                buffered_batches: tickets.iter().filter(buffered).count(),
+                unheard_batches: tickets.iter().filter(unheard).count(),
                 entries: tickets.iter().map(|ticket| ticket.size.entries).sum(),
                 cause: Arc::clone(cause),
             });

@@ -79,9 +79,9 @@ fn life(event: &Event) {
             error!(target: TARGET, failure, "closing failed");
         }
         Event::Poisoned { cause } => error!(target: TARGET, %cause, "poisoned"),
-        Event::Failed { batches, buffered_batches, entries, cause } => {
+        Event::Failed { batches, unheard_batches, entries, cause } => {
             error!(
-                target: TARGET, batches, buffered_batches, entries, %cause,
+                target: TARGET, batches, unheard_batches, entries, %cause,
                 "accepted batches failed"
             );
         }
