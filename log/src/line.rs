@@ -48,6 +48,10 @@ pub(crate) struct Line {
     pub(crate) pausing: usize,
     /// How many of them have nothing accepted meanwhile.
     pub(crate) shut: usize,
+    /// When and why a commit has to follow the last one although nothing may be accepted.
+    pub(crate) timer: Option<(Instant, Reason)>,
+    /// Whether the background thread should lead by now and waits for whoever does.
+    pub(crate) overdue: bool,
     /// Since when the oldest batch waits.
     pub(crate) since: Option<Instant>,
     /// How many batches the last commit carried, and how long it took.
@@ -283,7 +287,8 @@ impl Core {
             Some(next) if line.pausing == 0 && self.leads_at_once(&line) && next.promote() => {}
             _ => {
                 line.led = false;
-                if !line.queue.is_empty() || !line.littered.is_empty() {
+                let overdue = std::mem::take(&mut line.overdue);
+                if overdue || !line.queue.is_empty() || !line.littered.is_empty() {
                     self.signal.wake();
                 }
             }

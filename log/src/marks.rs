@@ -95,9 +95,9 @@ impl Marks {
         due.then(|| store_record_step(self.next()))
     }
 
-    /// Notes a write that carried no mark. Answers whether it is the first since the last mark.
-    pub(crate) fn note_write(&mut self) -> bool {
-        !std::mem::replace(&mut self.pending, true) && self.sidecar.is_some()
+    /// Notes a write that carried no mark.
+    pub(crate) fn note_write(&mut self) {
+        self.pending = true;
     }
 
     /// When the next mark is due, `None` while nothing waits for one.

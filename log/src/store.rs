@@ -318,7 +318,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let _ = self.close();
-        self.core.signal.end();
+        self.core.signal.end(Arc::clone(&self.core));
     }
 }
 

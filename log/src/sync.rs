@@ -69,7 +69,7 @@ mod explored {
         }
 
         pub(crate) fn elapsed(&self) -> Duration {
-            Self::now().0 - self.0
+            Self::now().0.saturating_sub(self.0)
         }
 
         pub(crate) fn checked_add(&self, duration: Duration) -> Option<Self> {

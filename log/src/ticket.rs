@@ -149,12 +149,6 @@ impl Ticket {
         }
     }
 
-    /// Whether a commit has taken the batch, or will never.
-    pub(crate) fn is_taken(&self) -> bool {
-        let inner = self.lock();
-        matches!(inner.batch, Encoding::Gone) || matches!(inner.stage, Stage::Done(_))
-    }
-
     pub(crate) fn effects(&self) -> Vec<Effect> {
         self.lock().effects.clone()
     }
@@ -312,6 +306,7 @@ pub(crate) struct Queue {
     entries: usize,
     synced: usize,
     urgent: usize,
+    slices: usize,
 }
 
 /// What an accepted batch takes in memory beside its bytes, about.
@@ -323,6 +318,7 @@ impl Queue {
         self.entries += ticket.size.entries;
         self.synced += usize::from(ticket.asks.durability == Durability::Synced);
         self.urgent += usize::from(ticket.asks.urgent);
+        self.slices += usize::from(ticket.size.deleted > 0);
         self.tickets.push_back(ticket);
     }
 
@@ -340,6 +336,7 @@ impl Queue {
                 self.entries -= ticket.size.entries;
                 self.synced -= usize::from(ticket.asks.durability == Durability::Synced);
                 self.urgent -= usize::from(ticket.asks.urgent);
+                self.slices -= usize::from(ticket.size.deleted > 0);
                 taken.push(ticket);
             }
         }
@@ -380,6 +377,11 @@ impl Queue {
     /// Whether any ticket is not to collect.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent > 0
+    }
+
+    /// Whether any ticket deletes what no longer belonged to a log.
+    pub(crate) fn has_slice(&self) -> bool {
+        self.slices > 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {
