@@ -130,7 +130,7 @@ impl Advice {
             match Costs::of(record, need, name, &candidates) {
                 Some(costs) => rows.push(costs),
                 None => {
-                    advice.left_out.push(format!("{name}: the disk was never the same for all"))
+                    advice.left_out.push(format!("{name}: the disk was never the same for all"));
                 }
             }
         }
@@ -146,7 +146,7 @@ impl Advice {
             found.iter().sum::<f64>() / float(found.len() as u64).max(1.0)
         };
         let mut scored: Vec<(usize, f64)> = (0..candidates.len())
-            .map(|at| (at, over_rows(&|row| Some(row.costs.get(at)?.median.ln())).exp()))
+            .map(|at| (at, over_rows(&|row| Some(row.found.get(at)?.median.ln())).exp()))
             .collect();
         scored.sort_by(|(_, one), (_, other)| one.total_cmp(other));
         if let [(first, best), (second, behind), ..] = scored[..] {
@@ -159,7 +159,7 @@ impl Advice {
         self.ranking = scored.iter().filter_map(named).collect();
         for row in rows {
             let shown = scored.iter().filter_map(|&(at, _)| {
-                let cost = row.costs.get(at)?.median;
+                let cost = row.found.get(at)?.median;
                 Some(format!("{} {}", short(candidates.get(at)?), self.need.show(cost)))
             });
             self.reasons.push(format!("{}: {}", row.name, shown.collect::<Vec<_>>().join(", ")));
@@ -233,7 +233,7 @@ const MAX_REASONS: usize = 6;
 struct Costs {
     name: String,
     /// In the order of the candidates.
-    costs: Vec<Spread>,
+    found: Vec<Spread>,
     waits_for_the_disk: bool,
 }
 
@@ -261,14 +261,14 @@ impl Costs {
                 costs.extend(cell.measured().and_then(|found| need.cost(found)));
             }
         }
-        let costs = costs.iter().map(|costs| Spread::of(costs)).collect::<Option<_>>()?;
+        let found = costs.iter().map(|costs| Spread::of(costs)).collect::<Option<_>>()?;
         let waits_for_the_disk = need.waits_for_the_disk();
-        Some(Self { name: name.to_owned(), costs, waits_for_the_disk })
+        Some(Self { name: name.to_owned(), found, waits_for_the_disk })
     }
 
     /// Half of what the rounds differ by.
     fn uncertainty(&self, candidate: usize) -> f64 {
-        let Some(cost) = self.costs.get(candidate) else { return UNKNOWN };
+        let Some(cost) = self.found.get(candidate) else { return UNKNOWN };
         let once = self.waits_for_the_disk && cost.rounds < 2;
         (cost.relative() / 2.0).max(if once { UNKNOWN } else { 0.0 })
     }
