@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use kvlogdb::EngineKind;
 
+use crate::measured::Measured;
+use crate::record::{CellRecord, Record};
 use crate::stats::{Spread, float};
 use crate::subject::log_engine;
 use crate::summary::{Summary, SummaryRow};
@@ -41,16 +43,30 @@ impl Need {
         Self::ALL.iter().find(|(_, need)| *need == self).map_or("", |(name, _)| name)
     }
 
-    /// What is compared, and it is better to have less of it.
-    fn cost(self, row: &SummaryRow) -> Option<Spread> {
+    /// Whether a workload says anything about it.
+    fn concerns(self, workload: &Workload) -> bool {
         match self {
-            Self::Latency if row.workload.has_one_writer() => row.p50_us,
-            Self::Throughput if has_many_writers(&row.workload) => row.rate.map(inverse),
-            Self::Space if keeps_a_log(&row.workload) => row.disk_per_byte.map(exactly),
-            Self::Memory if keeps_a_log(&row.workload) => row.resident_bytes.map(exactly),
-            Self::Recovery if matches!(row.workload.work, Work::Reopen { .. }) => row.p50_us,
-            _ => None,
+            Self::Latency => workload.has_one_writer(),
+            Self::Throughput => has_many_writers(workload),
+            Self::Space | Self::Memory => keeps_a_log(workload),
+            Self::Recovery => matches!(workload.work, Work::Reopen { .. }),
         }
+    }
+
+    /// What is compared, and it is better to have less of it.
+    fn cost(self, measured: &Measured) -> Option<f64> {
+        let cost = match self {
+            Self::Latency | Self::Recovery => measured.main()?.latency.at(50.0),
+            Self::Throughput => 1.0 / measured.main()?.rate(),
+            Self::Space => float(measured.disk_bytes) / float(measured.payload_bytes),
+            Self::Memory => float(measured.resident?.bytes),
+        };
+        (cost.is_finite() && cost > 0.0).then_some(cost)
+    }
+
+    /// Whether the disk has a say in it.
+    fn waits_for_the_disk(self) -> bool {
+        !matches!(self, Self::Space | Self::Memory)
     }
 
     fn show(self, cost: f64) -> String {
@@ -75,15 +91,6 @@ fn keeps_a_log(workload: &Workload) -> bool {
     )
 }
 
-fn inverse(spread: Spread) -> Spread {
-    let turn = |value: f64| if value > 0.0 { 1.0 / value } else { f64::MAX };
-    Spread { median: turn(spread.median), low: turn(spread.high), high: turn(spread.low), ..spread }
-}
-
-fn exactly(value: f64) -> Spread {
-    Spread { median: value, low: value, high: value, rounds: 1 }
-}
-
 /// What can be said for a need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advice {
@@ -103,8 +110,8 @@ pub struct Advice {
 const LEAST_DIFFERENCE: f64 = 0.1;
 
 impl Advice {
-    /// Weighs the rows of kvlogdb's engines.
-    pub fn of(summary: &Summary, need: Need) -> Self {
+    /// Weighs what was measured of kvlogdb's engines.
+    pub fn of(record: &Record, need: Need) -> Self {
         let mut advice = Self {
             need,
             ranking: Vec::new(),
@@ -112,41 +119,51 @@ impl Advice {
             reasons: Vec::new(),
             left_out: Vec::new(),
         };
-        let mut candidates = advice.candidates(summary);
-        let names: Vec<&str> = summary
-            .names()
-            .into_iter()
-            .filter(|name| {
-                let has = |subject: &String| cost(summary, need, name, subject).is_some();
-                !candidates.is_empty() && candidates.iter().all(has)
-            })
-            .collect();
-        if names.is_empty() {
-            candidates.clear();
+        let summary = Summary::of(record);
+        let candidates = advice.candidates(&summary);
+        let mut rows = Vec::new();
+        for name in summary.names() {
+            let concerned = |row: &SummaryRow| row.name == name && need.concerns(&row.workload);
+            if !summary.rows.iter().any(concerned) {
+                continue;
+            }
+            match Costs::of(record, need, name, &candidates) {
+                Some(costs) => rows.push(costs),
+                None => {
+                    advice.left_out.push(format!("{name}: the disk was never the same for all"));
+                }
+            }
         }
-        let score = |subject: &str| {
-            let costs = names.iter().filter_map(|name| cost(summary, need, name, subject));
-            let logs: Vec<f64> =
-                costs.map(|cost| cost.median.max(f64::MIN_POSITIVE).ln()).collect();
-            (logs.iter().sum::<f64>() / float(logs.len() as u64)).exp()
-        };
-        candidates.sort_by(|one, other| score(one).total_cmp(&score(other)));
-        let best = candidates.first().map_or(1.0, |subject| score(subject));
-        advice.ranking =
-            candidates.iter().map(|subject| (subject.clone(), score(subject) / best)).collect();
-        if let [one, other, ..] = &candidates[..] {
-            let spreads = [one, other].map(|subject| uncertainty(summary, need, &names, subject));
-            let apart = score(other) / best - 1.0;
-            advice.is_close = apart < spreads.iter().sum::<f64>().max(LEAST_DIFFERENCE);
-        }
-        for name in names {
-            let shown = candidates.iter().filter_map(|subject| {
-                let cost = cost(summary, need, name, subject)?;
-                Some(format!("{} {}", short(subject), need.show(cost.median)))
-            });
-            advice.reasons.push(format!("{name}: {}", shown.collect::<Vec<_>>().join(", ")));
+        if !rows.is_empty() {
+            advice.rank(&candidates, &rows);
         }
         advice
+    }
+
+    fn rank(&mut self, candidates: &[String], rows: &[Costs]) {
+        let over_rows = |of: &dyn Fn(&Costs) -> Option<f64>| {
+            let found: Vec<f64> = rows.iter().filter_map(of).collect();
+            found.iter().sum::<f64>() / float(found.len() as u64).max(1.0)
+        };
+        let mut scored: Vec<(usize, f64)> = (0..candidates.len())
+            .map(|at| (at, over_rows(&|row| Some(row.found.get(at)?.median.ln())).exp()))
+            .collect();
+        scored.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        if let [(first, best), (second, behind), ..] = scored[..] {
+            let unsure = |at| over_rows(&|row| Some(row.uncertainty(at)));
+            let margin = (unsure(first) + unsure(second)).max(LEAST_DIFFERENCE);
+            self.is_close = behind / best - 1.0 < margin;
+        }
+        let best = scored.first().map_or(1.0, |&(_, score)| score);
+        let named = |&(at, score): &(usize, f64)| Some((candidates.get(at)?.clone(), score / best));
+        self.ranking = scored.iter().filter_map(named).collect();
+        for row in rows {
+            let shown = scored.iter().filter_map(|&(at, _)| {
+                let cost = row.found.get(at)?.median;
+                Some(format!("{} {}", short(candidates.get(at)?), self.need.show(cost)))
+            });
+            self.reasons.push(format!("{}: {}", row.name, shown.collect::<Vec<_>>().join(", ")));
+        }
     }
 
     /// The engines that may be recommended. The others are left out by name.
@@ -212,24 +229,49 @@ impl Advice {
 /// How many rows a paragraph names.
 const MAX_REASONS: usize = 6;
 
-fn cost(summary: &Summary, need: Need, name: &str, subject: &str) -> Option<Spread> {
-    need.cost(summary.row(name, subject)?).filter(|cost| cost.median > 0.0)
+/// What one row cost every candidate, in the rounds that can be compared.
+struct Costs {
+    name: String,
+    /// In the order of the candidates.
+    found: Vec<Spread>,
+    waits_for_the_disk: bool,
 }
 
-/// What is not known of a figure that was measured once, or while the disk changed.
+/// What is not known of a figure that was measured once.
 const UNKNOWN: f64 = 0.25;
 
-/// Half of what the rounds differ by, on average over the rows.
-fn uncertainty(summary: &Summary, need: Need, names: &[&str], subject: &str) -> f64 {
-    let of = |name: &&str| {
-        let row = summary.row(name, subject)?;
-        let cost = need.cost(row)?;
-        let waits = matches!(need, Need::Latency | Need::Throughput | Need::Recovery);
-        let is_shaky = waits && (cost.rounds < 2 || row.unsteady * 2 >= cost.rounds);
-        Some((cost.relative() / 2.0).max(if is_shaky { UNKNOWN } else { 0.0 }))
-    };
-    let found: Vec<f64> = names.iter().filter_map(of).collect();
-    found.iter().sum::<f64>() / float(found.len() as u64).max(1.0)
+impl Costs {
+    /// `None` where a candidate has no figure, or the disk was never the same for all.
+    fn of(record: &Record, need: Need, name: &str, candidates: &[String]) -> Option<Self> {
+        let rounds = record.cells.iter().map(|cell| cell.round).max()?;
+        let mut costs = vec![Vec::new(); candidates.len()];
+        for round in 1..=rounds {
+            let cells: Vec<&CellRecord> = candidates
+                .iter()
+                .filter_map(|subject| record.find(subject, name, round))
+                .filter(|cell| cell.measured().and_then(|found| need.cost(found)).is_some())
+                .collect();
+            let complete = cells.len() == candidates.len();
+            let (first, others) = cells.split_first()?;
+            let same_disk = others.iter().all(|other| first.is_comparable(other));
+            if !complete || (need.waits_for_the_disk() && !same_disk) {
+                continue;
+            }
+            for (costs, cell) in costs.iter_mut().zip(&cells) {
+                costs.extend(cell.measured().and_then(|found| need.cost(found)));
+            }
+        }
+        let found = costs.iter().map(|costs| Spread::of(costs)).collect::<Option<_>>()?;
+        let waits_for_the_disk = need.waits_for_the_disk();
+        Some(Self { name: name.to_owned(), found, waits_for_the_disk })
+    }
+
+    /// Half of what the rounds differ by.
+    fn uncertainty(&self, candidate: usize) -> f64 {
+        let Some(cost) = self.found.get(candidate) else { return UNKNOWN };
+        let once = self.waits_for_the_disk && cost.rounds < 2;
+        (cost.relative() / 2.0).max(if once { UNKNOWN } else { 0.0 })
+    }
 }
 
 /// The engine's name alone.
@@ -257,11 +299,10 @@ fn character(subject: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
     use crate::tests::{record, with_syncs};
 
     fn advice(rates: &[(&str, [f64; 3])], need: Need) -> Advice {
-        Advice::of(&Summary::of(&record(rates)), need)
+        Advice::of(&record(rates), need)
     }
 
     #[test]
@@ -293,16 +334,18 @@ mod tests {
     fn one_round_and_a_restless_disk_decide_little() {
         let rates = [("kvlogdb on redb", [100.0; 3]), ("kvlogdb on fjall", [140.0; 3])];
         let steady = record(&rates);
-        let closeness = |record: &Record| Advice::of(&Summary::of(record), Need::Latency).is_close;
+        let closeness = |record: &Record| Advice::of(record, Need::Latency).is_close;
         assert!(!closeness(&steady));
         let mut once = steady.clone();
         once.cells.retain(|cell| cell.round == 1);
         assert!(closeness(&once));
         let mut restless = steady.clone();
-        for cell in restless.cells.iter_mut().filter(|cell| cell.round < 3) {
-            cell.probe_after_us = 4000.0;
+        for cell in restless.cells.iter_mut().filter(|cell| cell.subject == "kvlogdb on redb") {
+            (cell.probe_before_us, cell.probe_after_us) = (4000.0, 4000.0);
         }
-        assert!(closeness(&restless));
+        let advice = Advice::of(&restless, Need::Latency);
+        assert_eq!(advice.winner(), None, "one had the slow disk, the other the fast one");
+        assert!(advice.in_words().contains("never the same for all"), "{}", advice.in_words());
     }
 
     #[test]
@@ -310,7 +353,7 @@ mod tests {
         let rates = [("kvlogdb on redb", [100.0; 3]), ("kvlogdb on fjall", [900.0; 3])];
         let mut found = record(&rates);
         with_syncs(&mut found, "kvlogdb on fjall", 0);
-        let advice = Advice::of(&Summary::of(&found), Need::Latency);
+        let advice = Advice::of(&found, Need::Latency);
         assert_eq!(advice.winner(), Some("kvlogdb on redb"));
         assert_eq!(advice.ranking.len(), 1);
         assert!(advice.in_words().contains("was seen not to sync"), "{}", advice.in_words());

@@ -167,7 +167,7 @@ fn show(args: &Args, record: &Record, files: &Path) -> Result<(), Failure> {
         return out.write_all(&lines).map_err(|error| Failure::output(&error));
     }
     let summary = Summary::of(record);
-    let words = |need| Advice::of(&summary, need).in_words();
+    let words = |need| Advice::of(record, need).in_words();
     let mut parts = vec![
         record.header.machine.describe(),
         table::details(&summary, Style::Terminal),

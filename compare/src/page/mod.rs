@@ -28,7 +28,7 @@ pub fn render(record: &Record, need: Need) -> String {
     let _ = writeln!(page, "<header><h1>{title}</h1>");
     page.push_str(&facts(record));
     page.push_str("</header>\n<main>\n");
-    page.push_str(&advice(&summary, need));
+    page.push_str(&advice(record, need));
     if let Some(unproven) = table::unproven(&summary) {
         let _ = writeln!(page, "<p><strong>{}</strong></p>", escape(unproven));
     }
@@ -61,9 +61,9 @@ fn facts(record: &Record) -> String {
     text
 }
 
-fn advice(summary: &Summary, need: Need) -> String {
+fn advice(record: &Record, need: Need) -> String {
     let mut text = String::from("<section class=\"advice\"><h2>Which one, here?</h2>\n");
-    let chosen = Advice::of(summary, need).in_words();
+    let chosen = Advice::of(record, need).in_words();
     let mut lines = chosen.lines();
     let _ = writeln!(text, "<p><strong>{}</strong></p>\n<ul>", escape(lines.next().unwrap_or("")));
     for line in lines {
@@ -71,7 +71,7 @@ fn advice(summary: &Summary, need: Need) -> String {
     }
     text.push_str("</ul>\n<details><summary>For other needs</summary>\n");
     for (_, other) in Need::ALL.into_iter().filter(|(_, other)| *other != need) {
-        let words = Advice::of(summary, other).in_words();
+        let words = Advice::of(record, other).in_words();
         let _ = writeln!(text, "<p>{}</p>", escape(words.lines().next().unwrap_or("")));
     }
     text.push_str("</details></section>\n");
@@ -171,6 +171,9 @@ fn rate_bars(rows: &[&SummaryRow], colours: &Colours) -> String {
 
 fn ratio_bars(rows: &[&SummaryRow], colours: &Colours) -> String {
     let bars: Vec<Bar> = rows.iter().filter_map(|row| bar(row, row.of_control, colours)).collect();
+    if bars.len() < 2 {
+        return String::new(); // the control is always the whole of itself
+    }
     plots::bars(&bars, &|ratio| format!("{ratio:.2}"))
 }
 

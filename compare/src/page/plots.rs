@@ -9,7 +9,7 @@ use crate::stats::float;
 const WIDTH: u32 = 400;
 const HEIGHT: u32 = 240;
 const BAR_HEIGHT: u32 = 26;
-const TEXT: (&str, u32) = ("sans-serif", 12);
+const TEXT: (&str, u32) = ("sans-serif", 14);
 
 /// Colours that stand for the page's own, which differ in light and dark.
 const INK: RGBColor = RGBColor(1, 2, 3);
@@ -68,8 +68,8 @@ pub(super) fn percentiles(lines: &[Line]) -> String {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(22)
-            .x_label_area_size(34)
-            .y_label_area_size(52)
+            .x_label_area_size(38)
+            .y_label_area_size(60)
             .build_cartesian_2d(0.0..4.0, (low * 0.8..high * 1.25).log_scale())?;
         let at = |nines: &f64| match nines.round() {
             nines if nines < 0.5 => "0".to_owned(),
@@ -117,8 +117,8 @@ pub(super) fn over_time(lines: &[Line], name: &str, show: &dyn Fn(f64) -> String
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(22)
-            .x_label_area_size(34)
-            .y_label_area_size(52)
+            .x_label_area_size(38)
+            .y_label_area_size(60)
             .build_cartesian_2d(0.0..right, 0.0..top * 1.1)?;
         chart
             .configure_mesh()
@@ -146,7 +146,7 @@ pub(super) fn over_time(lines: &[Line], name: &str, show: &dyn Fn(f64) -> String
 /// Bars to the right with their values, and the rounds' spread as a thin line through their ends.
 pub(super) fn bars(bars: &[Bar], show: &dyn Fn(f64) -> String) -> String {
     /// Where bars begin and end.
-    const LEFT: f64 = 138.0;
+    const LEFT: f64 = 148.0;
     const RIGHT: f64 = 336.0;
     let most = bars.iter().map(|bar| bar.high).fold(0.0, f64::max);
     if most <= 0.0 {
@@ -159,7 +159,7 @@ pub(super) fn bars(bars: &[Bar], show: &dyn Fn(f64) -> String) -> String {
         for (at, bar) in bars.iter().enumerate() {
             let top = 4.0 + f64::from(BAR_HEIGHT) * float(at as u64);
             let (upper, middle, lower) = (pixel(top + 4.0), pixel(top + 13.0), pixel(top + 22.0));
-            area.draw(&Text::new(bar.label.clone(), (2, pixel(top + 7.0)), text.clone()))?;
+            area.draw(&Text::new(bar.label.clone(), (2, pixel(top + 6.0)), text.clone()))?;
             area.draw(&Rectangle::new(
                 [(x(0.0), upper), (x(bar.value), lower)],
                 colour(bar.colour).filled(),
@@ -167,7 +167,7 @@ pub(super) fn bars(bars: &[Bar], show: &dyn Fn(f64) -> String) -> String {
             let spread = vec![(x(bar.low), middle), (x(bar.high), middle)];
             area.draw(&PathElement::new(spread, INK.stroke_width(1)))?;
             let end = x(bar.value.max(bar.high)) + 6;
-            area.draw(&Text::new(show(bar.value), (end, pixel(top + 7.0)), text.clone()))?;
+            area.draw(&Text::new(show(bar.value), (end, pixel(top + 6.0)), text.clone()))?;
         }
         Ok(())
     })
