@@ -11,6 +11,7 @@
 
 mod background;
 mod batch;
+mod census;
 pub mod check;
 mod commit;
 mod deliver;

@@ -343,6 +343,6 @@ fn load(
         // From here on an engine that opens empty is known to have lost its data.
         write_mark(&mut marks, &*engine)?;
     }
-    let served = Served::new(engine, contents.replicas);
+    let served = Served::new(engine, contents.census, contents.replicas);
     Ok(Loaded { served, writer: Writer::new(marks), littered })
 }
