@@ -16,6 +16,7 @@
 mod background;
 mod batch;
 mod cached;
+mod census;
 pub mod check;
 mod commit;
 mod deliver;

@@ -154,6 +154,7 @@ impl Core {
         let ground = Ground {
             engine: &*served.engine,
             guard: self.options.purge_guard,
+            census: served.census,
             now_ms: now_ms(),
             log_bytes: &|id, index| served.live(id).ok()??.log_bytes_through(index),
             is_written: &|id| served.is_written(id),

@@ -10,6 +10,7 @@ use kvlogdb_engine_api::{
 };
 
 use crate::cached::Cached;
+use crate::census::Census;
 use crate::plan::{Plan, Step};
 use crate::record::slot;
 use crate::recover::Held;
@@ -61,6 +62,8 @@ pub(crate) struct View {
 
 pub(crate) struct Served {
     pub(crate) engine: Arc<dyn KvLogDb>,
+    /// The replicas that exist, damaged ones among them.
+    pub(crate) census: Census,
     replicas: BTreeMap<ReplicaId, Result<Live, Arc<str>>>,
     /// Metadata records that the engine may not have: the number of the ticket that wrote them,
     /// and the body, `None` for one that was removed.
@@ -80,7 +83,11 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn new(engine: Arc<dyn KvLogDb>, replicas: HashMap<ReplicaId, Held>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<dyn KvLogDb>,
+        census: Census,
+        replicas: HashMap<ReplicaId, Held>,
+    ) -> Self {
         let live = |state: Arc<Replica>| {
             let last = state.last_index();
             Live { state, written: last, durable: last, ..Live::default() }
@@ -88,6 +95,7 @@ impl Served {
         let replicas = replicas.into_iter().map(|(id, held)| (id, held.map(live)));
         Self {
             engine,
+            census,
             replicas: replicas.collect(),
             metadata: HashMap::new(),
             next_written: 0,
@@ -171,6 +179,7 @@ impl Served {
         for step in &plan.steps {
             self.accept_step(step, number);
         }
+        self.census = plan.census.unwrap_or(self.census);
         plan.replicas.iter().filter_map(|(&id, state)| self.finish(id, state)).collect()
     }
 

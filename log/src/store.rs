@@ -369,7 +369,7 @@ fn load(
         // From here on an engine that opens empty is known to have lost its data.
         write_mark(&mut marks, &*engine)?;
     }
-    let mut served = Served::new(engine, contents.replicas);
+    let mut served = Served::new(engine, contents.census, contents.replicas);
     for (id, entries) in working_sets {
         served.preload(id, &entries);
     }

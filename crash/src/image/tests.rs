@@ -88,6 +88,16 @@ fn digests_tell_names_lengths_and_bytes_apart() {
         with(&|image| image.content_mut(file).unwrap().set_len(5000)),
         with(&|image| image.content_mut(file).unwrap().write(0, b"x")),
         with(&|image| image.content_mut(file).unwrap().write(4096, b"x")),
+        with(&|image| {
+            // Both pages of the one below, each in the other's place.
+            image.content_mut(file).unwrap().write(0, &[2; 1]);
+            image.content_mut(file).unwrap().write(4096, &[1; 4096]);
+        }),
+        with(&|image| {
+            image.content_mut(file).unwrap().write(0, &[1; 4096]);
+            image.content_mut(file).unwrap().write(4096, &[2; 1]);
+            image.content_mut(file).unwrap().set_len(8192);
+        }),
         with(&|image| image.set_name(&place("file"), None)),
         with(&|image| image.set_name(&place("other"), Some(file))),
         with(&|image| {

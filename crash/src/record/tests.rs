@@ -99,7 +99,7 @@ fn the_end_of_a_recording_is_what_a_kill_leaves() {
 fn a_full_disk_in_memory_fails_until_it_is_freed() {
     let plan = FaultPlan { room_bytes: Some(8192), start: Start::Armed, ..FaultPlan::default() };
     let disk = MemoryDisk::record(&Image::default(), plan);
-    disk.write(0, &[1; 20_000]).unwrap();
+    disk.write(0, &vec![1; 20_000]).unwrap();
     disk.control(ARM);
     // It was full before it was armed.
     let full = disk.write(20_480, &[1; 10]).unwrap_err();

@@ -287,6 +287,7 @@ fn each_acknowledgement_is_held_against_the_same_image_again() {
 fn long() -> (Trace, Image) {
     let mut ops = vec![make("a", FILE), sync(Ino::ROOT)];
     for round in 0..12_u64 {
+        ops.push(Op::Mark(Mark::Will(Bytes::new())));
         ops.push(write(FILE, round * 700, vec![u8::try_from(round).unwrap() + 1; 3000]));
         ops.push(make(&format!("f{round}"), Ino(20 + round)));
         ops.push(did(&round.to_string()));
