@@ -147,6 +147,17 @@ impl LogStore {
         Ok(Accepted { ticket, store: self.clone() })
     }
 
+    /// Accepts a batch that need not be synced, and leaves its commit to others: where
+    /// [`write`](Self::write) may carry what has collected to the engine, this never does.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit). What its commit comes to shows with the next call.
+    pub fn submit_buffered(&self, batch: &LogBatch, when_full: WhenFull) -> Result<()> {
+        self.core().accept(batch, Durability::Buffered, Listener::Nobody, when_full)?;
+        Ok(())
+    }
+
     /// As [`submit`](Self::submit), with a callback for the end: it is called exactly once, in the
     /// order in which batches were accepted, with no lock held. It may use the store, drop it or
     /// close it. It should not block, because other callbacks wait behind it; a batch that is
