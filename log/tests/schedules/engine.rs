@@ -1,7 +1,7 @@
 //! An engine in memory that others may overtake at any point, that fails when it is told to, and
 //! that remembers what it was given and what of that is durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -33,10 +33,11 @@ pub(crate) enum Fault {
 pub(crate) struct Past {
     /// The entries that every write put.
     pub(crate) writes: Vec<Vec<Id>>,
-    /// Every entry that was ever durable.
+    /// Every entry that was ever durable. One that the same write put and removed was not.
     pub(crate) durable: BTreeSet<Id>,
-    /// What was written without a sync since the last one.
-    unsynced: Vec<Id>,
+    /// The term of every entry that is there, and of those that were at the last sync.
+    terms: BTreeMap<LogKey, u64>,
+    synced_terms: BTreeMap<LogKey, u64>,
     /// What fails, after how many more writes.
     pub(crate) fault: Option<(usize, Fault)>,
 }
@@ -94,10 +95,9 @@ impl Engine {
 
     fn apply(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
         self.inner.write(batches, durability)?;
-        let put: Vec<_> = batches.iter().flat_map(|batch| batch.operations()).collect();
-        let put: Vec<_> = put.iter().filter_map(id).collect();
+        let operations = batches.iter().flat_map(|batch| batch.operations());
         let mut past = self.past.lock().unwrap();
-        past.unsynced.extend(&put);
+        let put = operations.filter_map(|operation| past.apply(&operation)).collect();
         past.writes.push(put);
         if durability == Durability::Synced {
             past.sync();
@@ -107,17 +107,35 @@ impl Engine {
 }
 
 impl Past {
+    /// Applies an operation. Answers which entry it puts.
+    fn apply(&mut self, operation: &Operation<'_>) -> Option<Id> {
+        match *operation {
+            Operation::PutEntry { key, value } => {
+                let (header, _) = Header::decode(key, value).unwrap();
+                self.terms.insert(key, header.term);
+                return Some(id(&key, header.term));
+            }
+            Operation::RemoveEntries { log, first, last } => {
+                self.terms.retain(|key, _| key.log != log || !(first..=last).contains(&key.index));
+            }
+            Operation::RemoveLog { log } => self.terms.retain(|key, _| key.log != log),
+            Operation::PutMeta { .. } | Operation::RemoveMeta { .. } => {}
+        }
+        None
+    }
+
     fn sync(&mut self) {
-        let synced = std::mem::take(&mut self.unsynced);
-        self.durable.extend(synced);
+        self.durable.extend(self.terms.iter().map(|(key, term)| id(key, *term)));
+        self.synced_terms = self.terms.clone();
+    }
+
+    fn cut_power(&mut self) {
+        self.terms = self.synced_terms.clone();
     }
 }
 
-/// The id of an entry that an operation puts.
-fn id(operation: &Operation<'_>) -> Option<Id> {
-    let Operation::PutEntry { key, value } = operation else { return None };
-    let (header, _) = Header::decode(*key, value).unwrap();
-    Some((key.log.replica, LogId::new(header.term, key.index)))
+fn id(key: &LogKey, term: u64) -> Id {
+    (key.log.replica, LogId::new(term, key.index))
 }
 
 impl KvLogDb for Engine {
@@ -195,7 +213,7 @@ impl KvLogDb for Engine {
         let mut past = self.past.lock().unwrap();
         if self.poison.check().is_err() {
             self.inner.cut_power();
-            past.unsynced.clear();
+            past.cut_power();
         } else {
             self.inner.close()?;
             past.sync();

@@ -97,6 +97,8 @@ fn what_nobody_waits_for_becomes_durable_all_the_same() {
         if draw(&[true, false]) {
             options.sidecar = Some(dir.path().join("SEQ"));
         }
+        // Writers that find the queue full lead commits without a sync.
+        options.queue_entries = draw(&[1, 100]);
         let store = open(&disk, options);
         let writers = [A, B].map(|replica| {
             let store = store.clone();
@@ -107,6 +109,9 @@ fn what_nobody_waits_for_becomes_durable_all_the_same() {
                 }
             })
         });
+        if draw(&[true, false]) {
+            assert!(store.check().unwrap().is_clean());
+        }
         for writer in writers {
             writer.join().unwrap();
         }
