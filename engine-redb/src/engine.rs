@@ -16,6 +16,7 @@ use redb::TableHandle;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 
 use crate::error::{failed, not_opened};
+use crate::file::{Watch, WatchedFile};
 use crate::layout::{FILE, LAYOUT, META};
 use crate::staging::{self, Staged, Step};
 use crate::write::Writer;
@@ -66,6 +67,8 @@ pub struct RedbEngine {
 struct Open {
     shown: RwLock<Shown>,
     database: Database,
+    /// How the last sync went, which is that of dropping the database.
+    watch: Watch,
     /// Holds the store's lock. `None` on a storage backend of the caller's.
     store: Option<StoreDir>,
 }
@@ -90,14 +93,13 @@ impl RedbEngine {
     /// failures of the file system, after which the call can be made again.
     pub fn open(dir: &Path, options: &RedbOptions) -> Result<Self> {
         let store = StoreDir::open(dir, NAME, LAYOUT, &options.store, |dir| {
-            let created = builder(options).create(dir.join(FILE));
-            create_tables(&created.map_err(|error| failed("create its file", error))?)
+            create(&dir.join(FILE), options)
         })?;
-        let database = builder(options)
-            .open(store.engine_dir().join(FILE))
-            .map_err(|error| not_opened(dir, error))?;
+        let opened = WatchedFile::open(&store.engine_dir().join(FILE))
+            .and_then(|(file, watch)| Ok((builder(options).create_with_backend(file)?, watch)));
+        let (database, watch) = opened.map_err(|error| store.doubt(not_opened(dir, error)))?;
         store.sync()?;
-        Self::new(database, Some(store), options)
+        Self::new(database, watch, Some(store), options)
     }
 
     /// Opens an engine on a storage backend, which may be empty, for tests that cut the power.
@@ -112,17 +114,23 @@ impl RedbEngine {
         if read::table(&*begin_read(&database)?, META.name())?.is_none() {
             create_tables(&database)?;
         }
-        Self::new(database, None, options)
+        Self::new(database, Watch::default(), None, options)
     }
 
-    fn new(database: Database, store: Option<StoreDir>, options: &RedbOptions) -> Result<Self> {
+    fn new(
+        database: Database,
+        watch: Watch,
+        store: Option<StoreDir>,
+        options: &RedbOptions,
+    ) -> Result<Self> {
         let view = begin_read(&database)?;
         let staged = staging::load(&view)?;
         let shown = RwLock::new(Shown { view: Some(view), staged });
+        let poison = store.as_ref().map(StoreDir::poison).unwrap_or_default();
         Ok(Self {
-            open: RwLock::new(Some(Open { shown, database, store })),
+            open: RwLock::new(Some(Open { shown, database, watch, store })),
             unsynced: Mutex::new(false),
-            poison: Poison::default(),
+            poison,
             cache_bytes: options.cache_bytes,
             repair: options.repair,
         })
@@ -256,6 +264,16 @@ fn builder(options: &RedbOptions) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     builder
+}
+
+/// Makes redb's file, complete and closed.
+fn create(path: &Path, options: &RedbOptions) -> Result<()> {
+    let made = |error| failed("create its file", error);
+    let (file, watch) = WatchedFile::create(path).map_err(made)?;
+    let database = builder(options).create_with_backend(file).map_err(made)?;
+    create_tables(&database)?;
+    drop(database);
+    watch.check("create its file")
 }
 
 fn create_tables(database: &Database) -> Result<()> {
@@ -398,7 +416,15 @@ impl KvLogDb for RedbEngine {
         let Some(open) = exclusive.take() else {
             return Ok(());
         };
-        self.settle(&open, &mut self.writer())
+        let mut unsynced = self.writer();
+        let committed = self.commit(&open, &mut unsynced, &[], Durability::Synced);
+        if committed.is_ok() {
+            let _ = self.settle(&open, &mut unsynced); // what is staged is as durable as the rest
+        }
+        drop(open.shown);
+        drop(open.database);
+        let dropped = open.watch.check("close its file");
+        committed.and(dropped.map_err(|error| self.poison.latch(error)))
     }
 }
 

@@ -29,6 +29,7 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod faults;
+mod file;
 mod layout;
 mod options;
 mod overlay;

@@ -40,6 +40,7 @@ mod store;
 pub mod stream;
 mod survey;
 mod sweep;
+mod sync;
 mod ticket;
 pub mod transfer;
 mod trash;

@@ -2,14 +2,15 @@
 //! under one short lock. Who leads the next commit is decided here, too.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId, WriteBatch};
 
 use crate::commit::{Core, Reason, Writer};
 use crate::observe::Event;
 use crate::plan::{Ground, Plan, Size, Step};
+use crate::sync::{Instant, MutexGuard, PoisonError};
 use crate::ticket::{Listener, Queue, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
@@ -47,6 +48,10 @@ pub(crate) struct Line {
     pub(crate) pausing: usize,
     /// How many of them have nothing accepted meanwhile.
     pub(crate) shut: usize,
+    /// When and why a commit has to follow the last one although nothing may be accepted.
+    pub(crate) timer: Option<(Instant, Reason)>,
+    /// Whether the background thread should lead by now and waits for whoever does.
+    pub(crate) overdue: bool,
     /// Since when the oldest batch waits.
     pub(crate) since: Option<Instant>,
     /// How many batches the last commit carried, and how long it took.
@@ -282,7 +287,8 @@ impl Core {
             Some(next) if line.pausing == 0 && self.leads_at_once(&line) && next.promote() => {}
             _ => {
                 line.led = false;
-                if !line.queue.is_empty() || !line.littered.is_empty() {
+                let overdue = std::mem::take(&mut line.overdue);
+                if overdue || !line.queue.is_empty() || !line.littered.is_empty() {
                     self.signal.wake();
                 }
             }

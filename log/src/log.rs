@@ -240,6 +240,17 @@ impl Log {
         read::entries(self, &range, limit)
     }
 
+    /// As [`entries`](Self::entries), from memory alone: `None` where the engine would have to be
+    /// asked. For callers that must not wait for a disk.
+    pub fn entries_in_memory(
+        &self,
+        range: impl RangeBounds<u64>,
+        limit_bytes: u64,
+    ) -> Result<Option<Vec<Entry>>> {
+        let limit = Limit { bytes: limit_bytes, entries: usize::MAX };
+        read::entries_in_memory(self, &range, limit)
+    }
+
     /// Goes through the entries in `range` a page at a time, with at most about a mebibyte of
     /// payload and 16,384 entries, or one entry, in memory.
     ///

@@ -30,7 +30,7 @@ pub(crate) enum Step<'a> {
 pub(crate) struct Plan<'a> {
     pub(crate) steps: Vec<Step<'a>>,
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
-    /// Whether a term or a vote changes.
+    /// Whether a term or a vote changes, or what stands for one.
     pub(crate) changes_vote: bool,
     pub(crate) size: Size,
 }
@@ -116,7 +116,7 @@ impl Ground<'_> {
                 // Whatever a replica has, it has a state record: without one it is damaged.
                 draft.begin_log(self)?;
             }
-            plan.changes_vote |= draft.state.promise() != draft.before.promise();
+            plan.changes_vote |= draft.changes_vote();
             plan.replicas.insert(replica, draft.finish(&mut plan.steps)?);
         }
         plan.measure()

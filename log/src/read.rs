@@ -156,6 +156,31 @@ pub(crate) fn entries(
     }
 }
 
+/// Reads entries without the engine; see [`Log::entries_in_memory`].
+pub(crate) fn entries_in_memory(
+    log: &Log,
+    range: &impl RangeBounds<u64>,
+    limit: Limit,
+) -> Result<Option<Vec<Entry>>> {
+    let core = log.store.core();
+    // State and entries are of one moment: what is shown changes under this lock only.
+    let served = core.read_served();
+    let state = served.view(log.replica)?.state;
+    let Some(range) = resolve(log.replica, &state, range)? else {
+        return Ok(Some(Vec::new()));
+    };
+    let mut reader = Reader::new(log.replica, &state, &range, limit);
+    if let Some(live) = served.live(log.replica)? {
+        reader.take_from_memory(live);
+    }
+    drop(served);
+    if !reader.done {
+        return Ok(None);
+    }
+    core.tell(|| reader.event());
+    Ok(Some(reader.found))
+}
+
 /// The indexes that a range comes to in a log as it stands, `None` for none.
 fn resolve(
     replica: ReplicaId,

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use kvlogdb_engine_api::{
     Durability, EngineInfo, Error as EngineError, KvLogDb, ReplicaId, Result as EngineResult,
@@ -17,6 +16,7 @@ use crate::line::Gate;
 use crate::marks::{self, Marks};
 use crate::recover;
 use crate::served::{Live, Refusal, Served};
+use crate::sync::Instant;
 use crate::ticket::{Accepted, Durable, Listener, Ticket};
 use crate::{Log, LogBatch, LogOptions, Result, WhenFull, background, encode, working_set};
 
@@ -145,6 +145,17 @@ impl LogStore {
     pub fn submit(&self, batch: &LogBatch, when_full: WhenFull) -> Result<Accepted> {
         let ticket = self.core().accept(batch, Durability::Synced, Listener::Nobody, when_full)?;
         Ok(Accepted { ticket, store: self.clone() })
+    }
+
+    /// Accepts a batch that need not be synced, and leaves its commit to others: where
+    /// [`write`](Self::write) may carry what has collected to the engine, this never does.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit). What its commit comes to shows with the next call.
+    pub fn submit_buffered(&self, batch: &LogBatch, when_full: WhenFull) -> Result<()> {
+        self.core().accept(batch, Durability::Buffered, Listener::Nobody, when_full)?;
+        Ok(())
     }
 
     /// As [`submit`](Self::submit), with a callback for the end: it is called exactly once, in the
@@ -318,7 +329,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let _ = self.close();
-        self.core.signal.end();
+        self.core.signal.end(Arc::clone(&self.core));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where events come from. Without an observer none of this looks at a clock or allocates.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId};
 
@@ -14,6 +14,7 @@ use crate::record::slot;
 use crate::served::Served;
 use crate::state::Replica;
 use crate::store::Reopened;
+use crate::sync::Instant;
 use crate::ticket::Ticket;
 
 /// A commit that an observer will hear of.
