@@ -198,7 +198,10 @@ impl Advice {
     pub fn in_words(&self) -> String {
         let need = self.need.name();
         let mut text = match &self.ranking[..] {
-            [] => format!("For {need}: nothing that was measured says anything about it."),
+            [] if self.left_out.is_empty() => {
+                format!("For {need}: nothing that was measured says anything about it.")
+            }
+            [] => format!("For {need}: no call; try again while nothing else uses the disk."),
             [(only, _)] => format!("For {need}: {}, which is the only one measured.", short(only)),
             [(first, _), (second, behind), ..] if self.is_close => format!(
                 "For {need}: too close to call between {} and {} ({:.0} % apart, which the \
@@ -345,7 +348,8 @@ mod tests {
         }
         let advice = Advice::of(&restless, Need::Latency);
         assert_eq!(advice.winner(), None, "one had the slow disk, the other the fast one");
-        assert!(advice.in_words().contains("never the same for all"), "{}", advice.in_words());
+        let words = advice.in_words();
+        assert!(words.contains("no call") && words.contains("never the same for all"), "{words}");
     }
 
     #[test]

@@ -4,9 +4,6 @@ use bytes::Bytes;
 
 use crate::{Error, Result};
 
-/// How many random bytes payloads are cut from.
-const POOL_BYTES: usize = 1 << 17;
-
 /// A sequence of numbers that looks random and follows from its seed (splitmix64).
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
@@ -33,28 +30,29 @@ impl Random {
 /// Makes the payload of any entry, and knows it again.
 #[derive(Debug)]
 pub(crate) struct Payloads {
-    pool: Vec<u8>,
+    seed: u64,
     len: usize,
 }
 
 impl Payloads {
-    /// Payloads of `len` incompressible bytes.
+    /// Payloads of `len` bytes, which do not compress.
     pub(crate) fn new(seed: u64, len: usize) -> Self {
-        let mut random = Random::new(seed);
-        let words = (POOL_BYTES + len).div_ceil(8);
-        let pool = (0..words).flat_map(|_| random.next().to_le_bytes()).collect();
-        Self { pool, len }
+        Self { seed, len }
     }
 
-    fn of(&self, group: u64, index: u64) -> &[u8] {
-        let mixed = Random::new(group.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ index).next();
-        let at = usize::try_from(mixed % POOL_BYTES as u64).unwrap_or(0);
-        self.pool.get(at..at + self.len).unwrap_or_default()
+    fn of(&self, group: u64, index: u64) -> impl Iterator<Item = [u8; 8]> + use<> {
+        let place = Random::new(group).next() ^ Random::new(!index).next();
+        let mut random = Random::new(self.seed ^ place);
+        std::iter::repeat_with(move || random.next().to_le_bytes())
     }
 
     /// The payload of one entry, in memory of its own, as one that came from the network.
     pub(crate) fn make(&self, group: u64, index: u64) -> Bytes {
-        Bytes::copy_from_slice(self.of(group, index))
+        let mut payload = vec![0; self.len];
+        for (bytes, word) in payload.chunks_mut(8).zip(self.of(group, index)) {
+            bytes.copy_from_slice(word.get(..bytes.len()).unwrap_or_default());
+        }
+        Bytes::from(payload)
     }
 
     /// The payloads of `count` entries from `first` on.
@@ -63,7 +61,8 @@ impl Payloads {
     }
 
     pub(crate) fn check(&self, group: u64, index: u64, found: &[u8]) -> Result<()> {
-        if found == self.of(group, index) {
+        let mut words = found.chunks(8).zip(self.of(group, index));
+        if found.len() == self.len && words.all(|(bytes, word)| word.starts_with(bytes)) {
             return Ok(());
         }
         Err(Error::Wrong { group, index, what: "what was read is not what was written" })
@@ -87,11 +86,30 @@ mod tests {
     }
 
     #[test]
+    fn no_two_payloads_share_what_a_compressor_could_use() {
+        let payloads = Payloads::new(1, 256);
+        let mut words = std::collections::BTreeSet::new();
+        for index in 0..1000 {
+            let payload = payloads.make(1, index);
+            assert!(payload.chunks(8).all(|word| words.insert(word.to_vec())), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_shorter_payload_is_the_start_of_a_longer_one() {
+        let (long, short) = (Payloads::new(1, 100), Payloads::new(1, 13));
+        assert_eq!(long.make(2, 3).slice(..13), short.make(2, 3));
+        assert!(long.check(2, 3, &short.make(2, 3)).is_err());
+    }
+
+    #[test]
     fn every_length_has_its_bytes() {
-        for len in [0, 1, 64, 4096, 65536] {
+        for len in [0, 1, 9, 64, 4096, 65536] {
             let payloads = Payloads::new(1, len);
             for index in 0..64 {
-                assert_eq!(payloads.make(1, index).len(), len);
+                let made = payloads.make(1, index);
+                assert_eq!(made.len(), len);
+                payloads.check(1, index, &made).unwrap();
             }
         }
     }

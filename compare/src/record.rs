@@ -114,11 +114,12 @@ impl CellRecord {
 const SAME_DISK: f64 = 0.5;
 
 impl CellRecord {
-    /// Whether the disk was about the same for both.
+    /// Whether the disk was about the same for both, before and after.
     pub(crate) fn is_comparable(&self, other: &Self) -> bool {
-        let sync = |cell: &Self| f64::midpoint(cell.probe_before_us, cell.probe_after_us);
-        let (one, other) = (sync(self), sync(other));
-        (one - other).abs() <= SAME_DISK * one.min(other)
+        let probes = [self, other].map(|cell| [cell.probe_before_us, cell.probe_after_us]);
+        let low = probes.as_flattened().iter().copied().fold(f64::MAX, f64::min);
+        let high = probes.as_flattened().iter().copied().fold(0.0, f64::max);
+        high - low <= SAME_DISK * low
     }
 }
 
@@ -216,5 +217,74 @@ impl Writer {
         let Some(file) = &mut self.file else { return Ok(()) };
         let json = serde_json::to_string(line).map_err(|error| Error::Child(error.to_string()))?;
         writeln!(file, "{json}").map_err(|error| Error::io("write the record", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::record;
+
+    fn lines(record: &Record) -> String {
+        let header = Line::Header(Box::new(record.header.clone()));
+        let cells = record.cells.iter().map(|cell| Line::Cell(Box::new(cell.clone())));
+        let lines = std::iter::once(header).chain(cells);
+        lines.map(|line| serde_json::to_string(&line).unwrap() + "\n").collect()
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_written() {
+        let mut written = record(&[("kvlogdb on redb", [1.0, 2.0, 3.0])]);
+        written.cells[1].outcome = Outcome::Failed("no".to_owned());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        drop(Writer::resume(&path, &written).unwrap());
+        assert_eq!(Record::read(&path).unwrap(), written);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines(&written));
+    }
+
+    #[test]
+    fn names_of_fields_stay() {
+        let text = lines(&record(&[("kvlogdb on redb", [1.0; 3])]));
+        let found: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(found[0]["line"], "header");
+        assert_eq!(found[0]["version"], VERSION);
+        assert_eq!(found[1]["line"], "cell");
+        assert_eq!(found[1]["workload"]["kind"], "append");
+        assert_eq!(found[1]["counted"]["syncs"], 100);
+        let main = &found[1]["outcome"]["measured"]["phases"]["main"];
+        for field in ["entries", "calls", "elapsed_s", "latency", "series"] {
+            assert!(!main[field].is_null(), "no {field}");
+        }
+    }
+
+    #[test]
+    fn only_a_last_line_may_be_cut_short() {
+        let written = record(&[("kvlogdb on redb", [1.0, 2.0, 3.0])]);
+        let text = lines(&written);
+        let cut = Record::parse(&text.as_bytes()[..text.len() - 20]).unwrap();
+        assert_eq!(cut.cells, written.cells[..2]);
+        let broken = text.replacen("{\"line\":\"cell\"", "{", 1);
+        assert!(matches!(Record::parse(broken.as_bytes()), Err(Error::Record { line: 2, .. })));
+        for bad in ["", "{}", "{\"line\":\"cell\"}"] {
+            assert!(matches!(Record::parse(bad.as_bytes()), Err(Error::Record { .. })), "{bad}");
+        }
+        let newer = text.replacen("\"version\":1", "\"version\":2", 1);
+        let refused = Record::parse(newer.as_bytes()).unwrap_err();
+        assert!(refused.to_string().contains("version 2"), "{refused}");
+    }
+
+    #[test]
+    fn cells_are_compared_only_on_the_same_disk() {
+        let found = record(&[("kvlogdb on redb", [1.0; 3])]);
+        let (one, mut other) = (found.cells[0].clone(), found.cells[1].clone());
+        assert!(one.is_comparable(&other) && other.is_steady());
+        (other.probe_before_us, other.probe_after_us) = (130.0, 140.0);
+        assert!(one.is_comparable(&other));
+        other.probe_after_us = 4000.0;
+        assert!(!one.is_comparable(&other) && !other.is_steady());
+        other.probe_before_us = 4000.0;
+        assert!(!one.is_comparable(&other) && other.is_steady());
     }
 }

@@ -102,13 +102,19 @@ pub(crate) fn overview(record: &Record, style: Style) -> String {
         }
     }
     let unit = |wanted: &Wanted| match wanted.figure {
-        Figure::Rate => format!("{}: entries/s", wanted.title),
-        Figure::Time => format!("{}: time", wanted.title),
-        Figure::BytesPerByte => format!("{}: bytes written per payload byte", wanted.title),
-        Figure::Memory => format!("{}: resident", wanted.title),
+        Figure::Rate => format!("{}, entries/s", wanted.title),
+        Figure::Time => format!("{}, time", wanted.title),
+        Figure::BytesPerByte => format!("{}, written per byte", wanted.title),
+        Figure::Memory => format!("{}, resident", wanted.title),
     };
-    let header: Vec<String> =
-        std::iter::once("store".to_owned()).chain(columns.iter().map(|one| unit(one))).collect();
+    // A terminal is narrow.
+    let fold = |title: String| match style {
+        Style::Terminal => title.replace(", ", "\n"),
+        Style::Markdown => title,
+    };
+    let header: Vec<String> = std::iter::once("store".to_owned())
+        .chain(columns.iter().map(|one| fold(unit(one))))
+        .collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let line = |subject: &&str| {
         let cell = |wanted: &&Wanted| {
