@@ -9,6 +9,7 @@ use crate::env::{Env, Store};
 use crate::failure::{Checked, Context};
 use crate::faults::Faults;
 use crate::logs::Logs;
+use crate::mode::{MODES, Mode};
 use crate::{Subject, child, platform, random};
 
 /// A case that takes longer hangs, and hanging is a failure. The whole suite takes seconds.
@@ -20,6 +21,7 @@ const LONG_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     name: &'static str,
+    module: &'static str,
     traps: &'static [u8],
     body: Body,
 }
@@ -50,8 +52,21 @@ pub(crate) enum Body {
 }
 
 impl Case {
-    pub(crate) const fn new(name: &'static str, traps: &'static [u8], body: Body) -> Self {
-        Self { name, traps, body }
+    pub(crate) const fn new(
+        name: &'static str,
+        module: &'static str,
+        traps: &'static [u8],
+        body: Body,
+    ) -> Self {
+        Self { name, module, traps, body }
+    }
+
+    /// The modes in which the case is run on this engine. Cases without a store of logs know one.
+    pub(crate) fn modes(&self, subject: &Subject) -> &'static [Mode] {
+        let has_logs = self.module.starts_with("log::")
+            || ["kill::log", "full::disk", "fault::hooked"].contains(&self.module);
+        let runs = has_logs && self.obstacle(subject).is_none();
+        if runs { &MODES } else { &MODES[..1] }
     }
 
     /// `layer::claim`, the same on every engine.
@@ -162,11 +177,14 @@ mod tests {
     use super::*;
     use crate::logs::R;
 
+    /// Longer than any of these cases takes on a machine that does other things, too.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// Runs a case on an engine that forgets everything when it is closed.
     fn run_body(body: Body) -> Result<(), String> {
         let subject = Subject::new("forgetful", |_| Ok(MemoryEngine::new()));
-        let case = Case::new("engine::test", &[], body);
-        case.run_within(Duration::from_secs(1), &subject)
+        let case = Case::new("engine::test", "engine::tests", &[], body);
+        case.run_within(PATIENCE, &subject)
     }
 
     fn run(case: fn(&Env) -> Checked) -> Result<(), String> {
@@ -194,8 +212,8 @@ mod tests {
             engine.write(&[&batch], Durability::Synced)?;
             Ok(engine)
         };
-        let case = Case::new("log::test", &[], Body::Log(body));
-        case.run_within(Duration::from_secs(1), &Subject::new("forgetful", open))
+        let case = Case::new("log::test", "log::tests", &[], Body::Log(body));
+        case.run_within(PATIENCE, &Subject::new("forgetful", open))
     }
 
     #[test]
@@ -237,7 +255,10 @@ mod tests {
             thread::sleep(Duration::from_secs(20));
             Ok(())
         };
-        assert_eq!(run(hang), Err("still running after 1 s".to_owned()));
+        let case = Case::new("engine::test", "engine::tests", &[], Body::Dir(hang));
+        let subject = Subject::new("forgetful", |_| Ok(MemoryEngine::new()));
+        let answer = case.run_within(Duration::from_secs(1), &subject);
+        assert_eq!(answer, Err("still running after 1 s".to_owned()));
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::failure::{Checked, Context, Failure};
 const PART: &str = "KVLOGDB_CHILD";
 /// Names the engine to play it on.
 const ENGINE: &str = "KVLOGDB_CHILD_ENGINE";
+/// Names the mode of its stores of logs.
+const MODE: &str = "KVLOGDB_CHILD_MODE";
 /// Where the case that started it keeps its store.
 const PLACE: &str = "KVLOGDB_CHILD_PLACE";
 /// Further numbers for the part.
@@ -106,6 +108,8 @@ pub fn play<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> Option<ExitC
 
 fn perform(name: &str, subject: Subject) -> Checked {
     let part = part(name).ok_or_else(|| format!("there is no part {name}"))?;
+    let mode = env::var(MODE).unwrap_or_default().parse()?;
+    let subject = subject.in_mode(mode);
     let place = env::var_os(PLACE).ok_or("the child was told no place")?;
     let numbers = env::var(NUMBERS).unwrap_or_default();
     let numbers = numbers.split(',').filter(|text| !text.is_empty()).map(str::parse);
@@ -156,6 +160,7 @@ impl Child {
             .args(words)
             .env(PART, part)
             .env(ENGINE, env.subject().name())
+            .env(MODE, env.subject().mode().to_string())
             .env(PLACE, env.place())
             .env(NUMBERS, numbers.join(","))
             .stdin(Stdio::piped())

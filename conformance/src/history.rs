@@ -100,11 +100,11 @@ struct Run {
 
 impl Run {
     fn new(env: Env, guard: PurgeGuard) -> Checked<Self> {
-        let mut options = LogOptions::default();
+        let mut options = env.subject().mode().options();
         options.sidecar = Some(env.beside("SEQ"));
         options.purge_guard = guard;
-        if guard == PurgeGuard::None {
-            options.cache_bytes = 0; // so that the engine is asked
+        if guard == PurgeGuard::Snapshot {
+            options.cache_bytes = 16 << 20; // with the other, the engine is asked
         }
         let store = open(&env, &options)?;
         let (state, answers) = (References::default(), Answers::default());

@@ -33,6 +33,7 @@ mod failure;
 mod faults;
 mod history;
 mod logs;
+mod mode;
 mod model;
 mod platform;
 mod random;

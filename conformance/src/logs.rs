@@ -14,6 +14,7 @@ use kvlogdb_log::{
 
 use crate::env::{Env, batch};
 use crate::failure::{Checked, Context, ensure, expect_eq};
+use crate::mode::Mode;
 use crate::recorder::Writes;
 use crate::view::{View, same_views, views};
 
@@ -42,6 +43,10 @@ impl<'a> Logs<'a> {
         let (options, writes) = (options(env), Writes::default());
         let store = open_in(env, &options, &writes).during("opening the logs")?;
         Ok(Self { env, options, writes, store })
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.env.subject().mode()
     }
 
     pub(crate) fn store(&self) -> &LogStore {
@@ -203,10 +208,8 @@ fn sidecar(env: &Env) -> PathBuf {
 }
 
 fn options(env: &Env) -> LogOptions {
-    let mut options = LogOptions::default();
+    let mut options = env.subject().mode().options();
     options.sidecar = Some(sidecar(env));
-    // What is read has to come from the engine, once it is there.
-    options.cache_bytes = 0;
     options
 }
 
@@ -217,7 +220,7 @@ fn open_in(env: &Env, options: &LogOptions, writes: &Writes) -> Result<LogStore>
 
 /// Opens the logs in another directory of the case, with the sidecar that belongs to them.
 pub(crate) fn open_elsewhere(env: &Env, dir: &Path, sidecar: PathBuf) -> Result<LogStore> {
-    let mut options = LogOptions::default();
+    let mut options = env.subject().mode().options();
     options.sidecar = Some(sidecar);
     let open = env.opener_in(dir);
     LogStore::open(move || open(), options)

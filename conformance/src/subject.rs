@@ -9,6 +9,7 @@ use kvlogdb_engine_api::{KvLogDb, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::faults::Faults;
+use crate::mode::Mode;
 use crate::{Case, Fault, cases, play};
 
 type Open = dyn Fn(&Path) -> Result<Arc<dyn KvLogDb>> + Send + Sync;
@@ -20,6 +21,7 @@ pub struct Subject {
     open: Arc<Open>,
     without_files: Option<&'static str>,
     faults: Option<Faults>,
+    mode: Mode,
 }
 
 impl fmt::Debug for Subject {
@@ -44,6 +46,7 @@ impl Subject {
             open: Arc::new(move |dir| Ok(Arc::new(open(dir)?))),
             without_files: None,
             faults: None,
+            mode: Mode::default(),
         }
     }
 
@@ -69,7 +72,11 @@ impl Subject {
         if let Some(code) = play([&self]) {
             return code;
         }
-        let trials = cases().iter().map(|case| self.trial(case)).collect();
+        let trials = cases().iter().flat_map(|case| {
+            let modes = case.modes(&self).iter();
+            modes.map(|&mode| self.clone().in_mode(mode).trial(case))
+        });
+        let trials = trials.collect();
         libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
     }
 
@@ -80,13 +87,27 @@ impl Subject {
             Some(reason) => format!("{}: {reason}", self.name),
             None => self.name.clone(),
         };
-        Trial::test(case.name(), move || case.run(&subject).map_err(Failed::from))
+        let name = match self.mode {
+            mode if mode == Mode::default() => case.name().to_owned(),
+            mode => format!("{}@{mode}", case.name()),
+        };
+        Trial::test(name, move || case.run(&subject).map_err(Failed::from))
             .with_kind(kind)
             .with_ignored_flag(ignored.is_some())
     }
 
     pub(crate) fn open(&self, dir: &Path) -> Result<Arc<dyn KvLogDb>> {
         (self.open)(dir)
+    }
+
+    /// The same engine under stores of logs in this mode.
+    pub(crate) fn in_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     pub(crate) fn name(&self) -> &str {

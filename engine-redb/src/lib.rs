@@ -34,6 +34,7 @@ mod layout;
 mod options;
 mod overlay;
 mod read;
+mod staging;
 mod verify;
 mod write;
 

@@ -3,7 +3,8 @@
 //!
 //! The engines are cargo features, each additive: `redb` (the default), `fjall` and `sled`. A
 //! store remembers which engine made it, so [`open`] needs no more than the directory. The log
-//! itself is [`kvlogdb_log`], re-exported here.
+//! itself is [`kvlogdb_log`], re-exported here. Two more features, off by default, bring observers:
+//! `metrics` and `tracing`, for the facades of these names.
 //!
 //! # Examples
 //!
@@ -50,11 +51,17 @@ pub use kvlogdb_engine_redb::{RedbOptions, Repair};
 pub use kvlogdb_engine_sled::SledOptions;
 pub use kvlogdb_log::{
     Accepted, Boundary, CheckReport, CheckedReplica, Durability, Durable, Entry, EntryKind, Error,
-    FIRST_USER_SLOT, FlushPolicy, HardState, Leader, Log, LogBatch, LogId, LogOptions, LogStore,
-    LostData, MAX_LEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_TERM_RUNS, Problem, PurgeGuard, Reopened,
-    ReplicaId, Result, Retention, Scan, Snapshot, Survey, Surveyed, WhenFull, check,
-    check::ProblemKind, record::VERSION as RECORD_VERSION, stream, survey, transfer,
+    Event, FIRST_USER_SLOT, FlushPolicy, HardState, Leader, Log, LogBatch, LogId, LogOptions,
+    LogStore, LostData, MAX_LEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_TERM_RUNS, Observer, Problem,
+    PurgeGuard, Queued, Reopened, ReplicaId, Result, Retention, Scan, Snapshot, Strategy, Survey,
+    Surveyed, WhenFull, check, check::ProblemKind, record::VERSION as RECORD_VERSION, stream,
+    survey, transfer,
 };
+
+#[cfg(feature = "metrics")]
+pub use kvlogdb_log::MetricsObserver;
+#[cfg(feature = "tracing")]
+pub use kvlogdb_log::TracingObserver;
 
 use std::path::Path;
 

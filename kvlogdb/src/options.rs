@@ -7,7 +7,9 @@ use std::time::Duration;
 use kvlogdb_engine_api::{
     Creation, Error, KvLogDb, Manifest, Result as EngineResult, StoreOptions,
 };
-use kvlogdb_log::{FlushPolicy, LogOptions, LogStore, LostData, PurgeGuard, Result};
+use kvlogdb_log::{
+    FlushPolicy, LogOptions, LogStore, LostData, Observer, PurgeGuard, Result, Strategy,
+};
 
 use crate::EngineKind;
 
@@ -109,6 +111,14 @@ impl Options {
         self
     }
 
+    /// Whether a write waits for the disk, and what is kept in memory; [`Strategy::DiskFirst`]
+    /// unless set.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.log.strategy = strategy;
+        self
+    }
+
     /// How long a commit may collect; [`FlushPolicy::Adaptive`] unless set.
     #[must_use]
     pub fn flush_policy(mut self, policy: FlushPolicy) -> Self {
@@ -116,8 +126,8 @@ impl Options {
         self
     }
 
-    /// How much memory the newest entries may take that the engine has already; 16 MiB unless set.
-    /// What pages the engine keeps is a setting of its own.
+    /// [`Strategy::DiskFirst`]: how much memory entries may take that the engine has already; 16
+    /// MiB unless set. What pages the engine keeps is a setting of its own.
     #[must_use]
     pub fn entry_cache_bytes(mut self, bytes: usize) -> Self {
         self.log.cache_bytes = bytes;
@@ -130,6 +140,14 @@ impl Options {
     pub fn queue_limits(mut self, bytes: usize, entries: usize) -> Self {
         self.log.queue_bytes = bytes;
         self.log.queue_entries = entries;
+        self
+    }
+
+    /// Who hears of what happens in the store, from its opening on; nobody unless set. The features
+    /// `metrics` and `tracing` bring observers for these facades.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.log.observer = Some(observer);
         self
     }
 

@@ -42,6 +42,7 @@ pub(crate) enum Change {
     SetApplied(LogId),
     SetMembership(Bytes),
     PutSlot(u16, Bytes),
+    PutPromise(u16, Bytes),
     RemoveSlot(u16),
     RemoveReplica,
 }
@@ -173,6 +174,23 @@ impl LogBatch {
     ) -> Result<&mut Self> {
         check_slot(slot)?;
         Ok(self.add(replica, Change::PutSlot(slot, value.into())))
+    }
+
+    /// As [`put_slot`](Self::put_slot), for a value that is a promise to other nodes, as a vote is
+    /// that a protocol orders in its own way: the batch is synced whatever durability it is written
+    /// with, and the sidecar marks it.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_slot`](Self::put_slot).
+    pub fn put_promise(
+        &mut self,
+        replica: ReplicaId,
+        slot: u16,
+        value: impl Into<Bytes>,
+    ) -> Result<&mut Self> {
+        check_slot(slot)?;
+        Ok(self.add(replica, Change::PutPromise(slot, value.into())))
     }
 
     /// Empties a slot of the caller's.

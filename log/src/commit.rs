@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::sync::{RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, KvLogDb, ReplicaId, WriteBatch};
 
@@ -13,15 +12,20 @@ use crate::background::Signal;
 use crate::deliver::Delivery;
 use crate::line::{Gate, Line, Need};
 use crate::marks::Marks;
+use crate::observe::{Event, Watch, Written};
 use crate::served::{Refusal, Served};
+use crate::sync::{
+    Condvar, Instant, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    thread,
+};
 use crate::ticket::{Outcome, Ticket};
 use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 
 /// The most bytes of accepted batches that one commit carries.
 const MAX_COMMIT_BYTES: usize = 16 << 20;
 
-/// The longest that a commit waits for writers to come back.
-const MAX_PATIENCE: Duration = Duration::from_millis(5);
+/// The longest that a commit of [`FlushPolicy::Adaptive`] collects.
+pub(crate) const MAX_PATIENCE: Duration = Duration::from_millis(5);
 /// How many batches may wait for a sync that none of them asks for.
 const MAX_UNSYNCED: usize = 1 << 16;
 
@@ -75,9 +79,10 @@ impl Core {
         writer: Writer,
         littered: BTreeSet<ReplicaId>,
     ) -> Self {
+        let timer = writer.marks.due().map(|at| (at, Reason::Mark));
         Self {
             options,
-            line: Mutex::new(Line { littered, ..Line::default() }),
+            line: Mutex::new(Line { timer, littered, ..Line::default() }),
             moved: Condvar::new(),
             served: RwLock::new(served),
             writer: Mutex::new(writer),
@@ -127,14 +132,22 @@ impl Core {
             line.since = None;
             tickets.extend(line.queue.take(usize::MAX));
         }
+        let before = std::mem::replace(&mut line.timer, self.timer(&writer));
+        let is_sooner = |(at, _)| before.is_none_or(|(before, _)| at < before);
+        if line.timer.is_some_and(is_sooner) {
+            self.signal.wake(); // it may sleep for longer than that
+        }
         drop(line);
+        if let Err(cause) = &outcome {
+            self.note_failed(&tickets, cause);
+        }
         // Still the writer: the commits' order is the order in which their tickets end.
         self.delivery.push(tickets, &outcome);
     }
 
     /// Lets the writers of the last commit come back, for up to a third of the time it took.
     fn let_collect(&self) {
-        if self.options.flush != FlushPolicy::Adaptive {
+        if self.options.flush != FlushPolicy::Adaptive || self.options.mem_first() {
             return;
         }
         let line = self.lock_line();
@@ -145,7 +158,7 @@ impl Core {
         drop(line);
         let give_up = Instant::now() + patience;
         while self.lock_line().queue.len() < expected && Instant::now() < give_up {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -157,9 +170,11 @@ impl Core {
         reason: Reason,
     ) -> (Vec<Arc<Ticket>>, Outcome) {
         let engine = Arc::clone(&self.read_served().engine);
+        let mut watch = self.watch(&tickets);
         let written = self.write_batches(writer, &tickets, reason, &*engine);
-        let durability = match written {
-            Ok(durability) => durability,
+        watch.iter_mut().for_each(Watch::end);
+        let written = match written {
+            Ok(written) => written,
             Err(cause) => {
                 let mut all = writer.take_unsynced();
                 all.extend(tickets);
@@ -168,7 +183,7 @@ impl Core {
         };
         let mut served = self.write_served();
         served.written(&tickets);
-        let done = if durability == Durability::Synced {
+        let done = if written.durability == Durability::Synced {
             let mut done = writer.take_unsynced();
             done.extend(tickets);
             served.durable(&done);
@@ -176,14 +191,18 @@ impl Core {
         } else {
             if writer.unsynced_since.is_none() && !tickets.is_empty() {
                 writer.unsynced_since = Some(Instant::now());
-                self.signal.wake();
             }
             writer.unsynced.extend(tickets);
             Vec::new()
         };
         let changed = done.iter().flat_map(|ticket| ticket.effects());
         served.forget_empty(changed.map(|effect| effect.durable.replica));
-        served.evict(self.options.cache_bytes);
+        let memory = (served.evict(&self.options), served.cached_bytes());
+        drop(served);
+        if let Some(watch) = watch {
+            self.note_commit(&watch, &written, done.len(), memory);
+        }
+        self.note_mark(&mut writer.marks);
         (done, Ok(()))
     }
 
@@ -193,7 +212,7 @@ impl Core {
         tickets: &[Arc<Ticket>],
         reason: Reason,
         engine: &dyn KvLogDb,
-    ) -> Result<Durability, Arc<EngineError>> {
+    ) -> Result<Written, Arc<EngineError>> {
         self.read_served().check().map_err(cause_of)?;
         let mut batches = Vec::with_capacity(tickets.len() + 1);
         for ticket in tickets {
@@ -204,7 +223,7 @@ impl Core {
             batches.push(batch);
         }
         let news = batches.iter().any(|batch| !batch.is_empty());
-        let need = match tickets.iter().any(|ticket| ticket.need == Need::Now) {
+        let need = match tickets.iter().any(|ticket| ticket.asks.need == Need::Now) {
             true => Need::Now,
             false if reason == Reason::Mark => Need::Now,
             false => Need::Interval,
@@ -219,23 +238,27 @@ impl Core {
         let synced = mark.is_some()
             || reason != Reason::Queue
             || writer.unsynced.len() >= MAX_UNSYNCED
-            || tickets.iter().any(|ticket| ticket.durability == Durability::Synced);
+            || tickets.iter().any(|ticket| ticket.asks.durability == Durability::Synced);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         let refs: Vec<_> = batches.iter().collect();
         write(engine, &refs, durability).map_err(|error| self.refuse(error))?;
         if mark.is_some() {
             writer.marks.synced();
-        } else if news && writer.marks.note_write() {
-            self.signal.wake(); // it may sleep for as long as nothing waits for a mark
+        } else if news {
+            writer.marks.note_write();
         }
-        Ok(durability)
+        let bytes = batches.iter().map(WriteBatch::len_bytes).sum();
+        Ok(Written { durability, bytes })
     }
 
     /// Serves nothing from now on, because of `error`.
     pub(crate) fn refuse(&self, error: EngineError) -> Arc<EngineError> {
         let cause = cause_of(error);
         let mut served = self.write_served();
-        served.refusal.get_or_insert_with(|| Refusal::Poisoned(Arc::clone(&cause)));
+        if served.refusal.is_none() {
+            served.refusal = Some(Refusal::Poisoned(Arc::clone(&cause)));
+            self.note(|| Event::Poisoned { cause: Arc::clone(&cause) });
+        }
         cause
     }
 
@@ -256,8 +279,12 @@ impl Core {
             } else {
                 Ok(())
             };
-            let closed = self.close_engine(writer, &*engine);
-            closed.map_err(Error::Engine).and(marked)
+            self.note_mark(&mut writer.marks);
+            let closed = self.close_engine(writer, &*engine).map_err(Error::Engine).and(marked);
+            if serving {
+                self.note_closed(&closed);
+            }
+            closed
         })
     }
 
@@ -273,16 +300,22 @@ impl Core {
             self.write_served().durable(&unsynced);
             self.delivery.push(unsynced, &Ok(()));
         } else {
-            self.delivery.push(unsynced, &Err(Arc::new(EngineError::Closed)));
+            let cause = Arc::new(EngineError::Closed);
+            self.note_failed(&unsynced, &cause);
+            self.delivery.push(unsynced, &Err(cause));
         }
         closed
     }
 
     /// Puts a freshly loaded store in the place of this one, with no commit under way.
     pub(crate) fn replace(&self, writer: &mut Writer, loaded: Loaded) -> Served {
-        self.lock_line().littered = loaded.littered;
         *writer = loaded.writer;
-        std::mem::replace(&mut *self.write_served(), loaded.served)
+        let mut line = self.lock_line();
+        (line.littered, line.timer) = (loaded.littered, self.timer(writer));
+        drop(line);
+        let before = std::mem::replace(&mut *self.write_served(), loaded.served);
+        self.signal.wake(); // while nothing was served, it looked at nothing
+        before
     }
 }
 

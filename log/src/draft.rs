@@ -20,6 +20,8 @@ pub(crate) struct Draft<'b> {
     pub(crate) state: Replica,
     /// Whether the replica has a log, or this batch has begun one.
     has_log: bool,
+    /// Whether the batch puts a promise into a slot.
+    promises: bool,
     /// Entries that this batch appended, with the log bytes before them: the engine has not seen
     /// them yet.
     appended: Vec<(&'b [Entry], u64)>,
@@ -29,7 +31,12 @@ impl<'b> Draft<'b> {
     pub(crate) fn new(id: ReplicaId, before: Arc<Replica>) -> Self {
         let state = Replica::clone(&before);
         let has_log = state.slots.contains(&slot::STATE);
-        Self { id, before, state, has_log, appended: Vec::new() }
+        Self { id, before, state, has_log, promises: false, appended: Vec::new() }
+    }
+
+    /// Whether the batch makes a promise to other nodes: a term, a vote, or what stands for one.
+    pub(crate) fn changes_vote(&self) -> bool {
+        self.promises || self.state.promise() != self.before.promise()
     }
 
     pub(crate) fn apply(
@@ -63,6 +70,10 @@ impl<'b> Draft<'b> {
             }
             Change::SetMembership(data) => self.put(slot::MEMBERSHIP, Vec::new(), data, steps),
             Change::PutSlot(slot, data) => self.put(*slot, Vec::new(), data, steps),
+            Change::PutPromise(slot, data) => {
+                self.promises = true;
+                self.put(*slot, Vec::new(), data, steps)
+            }
             Change::RemoveSlot(slot) => {
                 self.remove(*slot, steps);
                 Ok(())

@@ -119,6 +119,19 @@ pub enum Error {
         found: LogId,
     },
 
+    /// The working sets in memory would come to more than
+    /// [`MemFirst`](crate::Strategy::MemFirst) allows: a snapshot that covers more, or a purge,
+    /// makes room.
+    #[error(
+        "the working sets would take {needed_bytes} bytes of memory; the limit is {limit_bytes}"
+    )]
+    MemoryFull {
+        /// What they would take, or at least that much.
+        needed_bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+
     /// Something is over its limit.
     #[error("{what} of {len_bytes} bytes is over the limit of {limit_bytes}")]
     TooLarge {

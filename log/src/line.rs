@@ -2,13 +2,15 @@
 //! under one short lock. Who leads the next commit is decided here, too.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId, WriteBatch};
 
 use crate::commit::{Core, Reason, Writer};
-use crate::plan::{Ground, Plan, Step};
+use crate::observe::Event;
+use crate::plan::{Ground, Plan, Size, Step};
+use crate::sync::{Instant, MutexGuard, PoisonError};
 use crate::ticket::{Listener, Queue, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
@@ -24,6 +26,17 @@ pub(crate) enum Need {
     Now,
 }
 
+/// What a batch needs of the commit that carries it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asks {
+    pub(crate) durability: Durability,
+    pub(crate) need: Need,
+    /// Whether its writer cannot go on before it is durable.
+    pub(crate) waits: bool,
+    /// Whether it is not to collect, whatever the policy says.
+    pub(crate) urgent: bool,
+}
+
 /// Who is next. Held for short.
 #[derive(Default)]
 pub(crate) struct Line {
@@ -35,6 +48,10 @@ pub(crate) struct Line {
     pub(crate) pausing: usize,
     /// How many of them have nothing accepted meanwhile.
     pub(crate) shut: usize,
+    /// When and why a commit has to follow the last one although nothing may be accepted.
+    pub(crate) timer: Option<(Instant, Reason)>,
+    /// Whether the background thread should lead by now and waits for whoever does.
+    pub(crate) overdue: bool,
     /// Since when the oldest batch waits.
     pub(crate) since: Option<Instant>,
     /// How many batches the last commit carried, and how long it took.
@@ -69,22 +86,36 @@ impl Core {
     ) -> Result<Arc<Ticket>> {
         let mut line = self.wait_for_room(when_full)?;
         let plan = self.plan(batch)?;
-        let (durability, need) = if plan.changes_vote {
-            (Durability::Synced, Need::Now)
-        } else {
-            (durability, Need::Interval)
+        if let Err(error) = self.check_memory(&plan) {
+            drop(line);
+            self.tell_memory_full(&error);
+            return Err(error);
+        }
+        let asks = self.asks(durability, &plan);
+        let listener = match listener {
+            Listener::Caller if !asks.waits => Listener::Nobody,
+            listener => listener,
         };
-        let ticket = self.enter(&mut line, &plan, (durability, need), listener);
+        let changes = self.changes(&plan);
+        let ticket = self.enter(&mut line, &plan, asks, listener);
         self.see_to(&mut line, &ticket);
+        let queue = line.queue.queued();
         drop(line);
         let encoding = Encoding { core: self, ticket: &ticket };
         encoding.finish(&plan.steps);
+        // Its commit need not wait for the observer.
+        let Size { entries, entry_bytes, .. } = plan.size;
+        self.tell(|| Event::Accepted { entries, entry_bytes, queue });
+        for event in changes {
+            self.tell(|| event);
+        }
         Ok(ticket)
     }
 
     /// Waits until the queue is within its limits, helping where nobody else drains it.
     fn wait_for_room(&self, when_full: WhenFull) -> Result<MutexGuard<'_, Line>> {
         let mut line = self.lock_line();
+        let mut waiting_since = None;
         loop {
             self.read_served().check()?;
             if line.shut > 0 {
@@ -93,9 +124,18 @@ impl Core {
             let full = !line.queue.is_empty()
                 && (line.queue.bytes() >= self.options.queue_bytes
                     || line.queue.entries() >= self.options.queue_entries);
+            if !full {
+                self.note_wait(waiting_since);
+                return Ok(line);
+            }
+            waiting_since = waiting_since.or_else(|| self.clock());
             match when_full {
-                _ if !full => return Ok(line),
-                WhenFull::Busy => return Err(Error::Busy),
+                WhenFull::Busy => {
+                    let queue = line.queue.queued();
+                    drop(line);
+                    self.tell(|| Event::Busy { queue });
+                    return Err(Error::Busy);
+                }
                 WhenFull::Wait if line.is_free() => {
                     line.led = true;
                     drop(line);
@@ -125,11 +165,23 @@ impl Core {
         })
     }
 
+    /// What a batch needs of its commit. The strategy can make it more than the caller asks for,
+    /// never less.
+    fn asks(&self, durability: Durability, plan: &Plan<'_>) -> Asks {
+        let need = if plan.changes_vote { Need::Now } else { Need::Interval };
+        let waits = durability == Durability::Synced || plan.changes_vote;
+        let mem_first = self.options.mem_first();
+        let durability = if waits || mem_first { Durability::Synced } else { Durability::Buffered };
+        // There is nothing to collect for a promise, or for a sync of what was accepted before.
+        let urgent = plan.changes_vote || waits && (mem_first || plan.size.bytes == 0);
+        Asks { durability, need, waits, urgent }
+    }
+
     pub(crate) fn enter(
         &self,
         line: &mut Line,
         plan: &Plan<'_>,
-        asks: (Durability, Need),
+        asks: Asks,
         listener: Listener,
     ) -> Arc<Ticket> {
         let number = line.next_number;
@@ -139,8 +191,7 @@ impl Core {
             _ => None,
         });
         let metadata = metadata.filter(|&key| served::is_read_from_engine(key)).collect();
-        let size = (plan.bytes, plan.entries);
-        let ticket = Ticket::new(number, asks, size, metadata, listener);
+        let ticket = Ticket::new(number, asks, plan.size, metadata, listener);
         ticket.set_effects(self.write_served().accept(plan, number));
         let littered = plan.replicas.iter().filter(|(_, replica)| !replica.trash.is_empty());
         line.littered.extend(littered.map(|(&id, _)| id));
@@ -237,7 +288,8 @@ impl Core {
             Some(next) if line.pausing == 0 && self.leads_at_once(&line) && next.promote() => {}
             _ => {
                 line.led = false;
-                if !line.queue.is_empty() || !line.littered.is_empty() {
+                let overdue = std::mem::take(&mut line.overdue);
+                if overdue || !line.queue.is_empty() || !line.littered.is_empty() {
                     self.signal.wake();
                 }
             }
@@ -356,7 +408,7 @@ mod tests {
             let core = store.core();
             let batch = LogBatch::new();
             let plan = core.plan(&batch).expect("a batch of nothing");
-            let asks = (Durability::Synced, Need::Interval);
+            let asks = core.asks(Durability::Synced, &plan);
             let ticket = {
                 let mut line = core.lock_line();
                 line.led = true;

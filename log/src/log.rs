@@ -7,7 +7,7 @@ use kvlogdb_engine_api::{Durability, FIRST_USER_SLOT, MetaKey, ReplicaId};
 
 use bytes::Bytes;
 
-use crate::read::{self, Scan};
+use crate::read::{self, Limit, Scan};
 use crate::record::{self, slot};
 use crate::served::Live;
 use crate::state::Replica;
@@ -236,11 +236,23 @@ impl Log {
     ///
     /// As [`entry`](Self::entry), where the range begins before the first entry.
     pub fn entries(&self, range: impl RangeBounds<u64>, limit_bytes: u64) -> Result<Vec<Entry>> {
-        read::entries(self, &range, limit_bytes)
+        let limit = Limit { bytes: limit_bytes, entries: usize::MAX };
+        read::entries(self, &range, limit)
+    }
+
+    /// As [`entries`](Self::entries), from memory alone: `None` where the engine would have to be
+    /// asked. For callers that must not wait for a disk.
+    pub fn entries_in_memory(
+        &self,
+        range: impl RangeBounds<u64>,
+        limit_bytes: u64,
+    ) -> Result<Option<Vec<Entry>>> {
+        let limit = Limit { bytes: limit_bytes, entries: usize::MAX };
+        read::entries_in_memory(self, &range, limit)
     }
 
     /// Goes through the entries in `range` a page at a time, with at most about a mebibyte of
-    /// payload, or one entry, in memory.
+    /// payload and 16,384 entries, or one entry, in memory.
     ///
     /// The range is as in [`entries`](Self::entries). A purge that overtakes the scan shows as
     /// [`Error::Purged`]. Where entries that it has brought are truncated meanwhile, it ends in

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlogdb_engine_api::MetaKey;
 
 use crate::line::Need;
+use crate::observe::Event;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
 use crate::sidecar::{Reading, Sidecar};
+use crate::sync::Instant;
 use crate::{Error, LogOptions, LostData, Result};
 
 /// When the next mark is due, and where it goes.
@@ -22,6 +24,8 @@ pub(crate) struct Marks {
     /// Whether anything was written since the last mark.
     pending: bool,
     failure: Option<io::Error>,
+    /// What the last attempt to write the sidecar came to, until it is asked for.
+    event: Option<Event>,
     /// Whether the last attempt to write the sidecar failed.
     failing: bool,
 }
@@ -47,6 +51,7 @@ impl Marks {
             marked_at: Instant::now(),
             pending: false,
             failure: None,
+            event: None,
             failing: false,
         };
         let Some(path) = options.sidecar.as_deref() else {
@@ -90,9 +95,9 @@ impl Marks {
         due.then(|| store_record_step(self.next()))
     }
 
-    /// Notes a write that carried no mark. Answers whether it is the first since the last mark.
-    pub(crate) fn note_write(&mut self) -> bool {
-        !std::mem::replace(&mut self.pending, true) && self.sidecar.is_some()
+    /// Notes a write that carried no mark.
+    pub(crate) fn note_write(&mut self) {
+        self.pending = true;
     }
 
     /// When the next mark is due, `None` while nothing waits for one.
@@ -113,13 +118,20 @@ impl Marks {
         self.mark = self.next();
         self.marked_at = Instant::now();
         (self.pending, self.failing) = (false, false);
-        if let Some(sidecar) = &mut self.sidecar
-            && let Err(error) = sidecar.write(self.mark)
-        {
+        let Some(sidecar) = &mut self.sidecar else { return };
+        if let Err(error) = sidecar.write(self.mark) {
+            self.event = Some(Event::MarkFailed { kind: error.kind(), what: error.to_string() });
             self.failure = Some(error);
             (self.pending, self.failing) = (true, true);
             self.skip_slot();
+        } else {
+            self.event = Some(Event::Marked { mark: self.mark });
         }
+    }
+
+    /// What the last attempt to write the sidecar came to, once.
+    pub(crate) fn take_event(&mut self) -> Option<Event> {
+        self.event.take()
     }
 
     /// The last failure to write the sidecar, once.
@@ -162,10 +174,13 @@ mod tests {
         let mut marks = Marks::open(&options, None).unwrap();
         marks.synced();
         assert!(marks.take_failure().is_none() && !marks.is_behind());
+        assert!(matches!(marks.take_event(), Some(Event::Marked { mark: 1 })));
         let before = std::fs::read(&path).unwrap();
         marks.sidecar = Some(Sidecar::read_only(&path).unwrap());
         marks.synced();
         assert!(marks.take_failure().is_some() && marks.take_failure().is_none());
+        assert!(matches!(marks.take_event(), Some(Event::MarkFailed { .. })));
+        assert!(marks.take_event().is_none());
         assert!(marks.is_behind(), "the close tries again");
         marks.sidecar = Some(Sidecar::open(&path).unwrap());
         marks.synced();

@@ -33,11 +33,21 @@ pub(crate) struct Plan<'a> {
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
     /// The census, where it changes.
     pub(crate) census: Option<Census>,
-    /// Whether a term or a vote changes.
+    /// Whether a term or a vote changes, or what stands for one.
     pub(crate) changes_vote: bool,
-    /// How many bytes the steps come to at the most, and how many entries they put.
+    pub(crate) size: Size,
+}
+
+/// How much a batch is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Size {
+    /// How many bytes the steps come to at the most.
     pub(crate) bytes: usize,
+    /// How many entries they put, and the bytes of their payloads.
     pub(crate) entries: usize,
+    pub(crate) entry_bytes: usize,
+    /// How many entries go that no longer belonged to a log.
+    pub(crate) deleted: u64,
 }
 
 /// More than any operation takes in a batch beside its value.
@@ -45,9 +55,9 @@ const STEP_BYTES: usize = 64;
 
 impl Plan<'_> {
     /// A plan that changes one replica's state in memory; what it writes is encoded already.
-    pub(crate) fn of_replica(id: ReplicaId, replica: Replica, bytes: usize) -> Self {
+    pub(crate) fn of_replica(id: ReplicaId, replica: Replica, size: Size) -> Self {
         let replicas = BTreeMap::from([(id, replica)]);
-        Self { steps: Vec::new(), replicas, census: None, changes_vote: false, bytes, entries: 0 }
+        Self { steps: Vec::new(), replicas, census: None, changes_vote: false, size }
     }
 
     /// Adds up what the steps come to, which must fit into one batch.
@@ -55,18 +65,18 @@ impl Plan<'_> {
         for step in &self.steps {
             let (values, bytes) = match step {
                 Step::Put { entries, .. } => {
-                    self.entries += entries.len();
-                    let bytes =
-                        entries.iter().map(|entry| RECORD_HEADER_BYTES + entry.payload.len());
-                    (entries.len(), bytes.sum())
+                    let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+                    self.size.entries += entries.len();
+                    self.size.entry_bytes += bytes;
+                    (entries.len(), entries.len() * RECORD_HEADER_BYTES + bytes)
                 }
                 Step::PutMeta { body, data, .. } => (1, body.len() + data.len()),
                 Step::Remove { .. } | Step::RemoveMeta { .. } => (1, 0),
             };
-            self.bytes += values * STEP_BYTES + bytes;
+            self.size.bytes += values * STEP_BYTES + bytes;
         }
-        if self.bytes > MAX_BATCH_BYTES {
-            let (len_bytes, limit_bytes) = (self.bytes, MAX_BATCH_BYTES);
+        if self.size.bytes > MAX_BATCH_BYTES {
+            let (len_bytes, limit_bytes) = (self.size.bytes, MAX_BATCH_BYTES);
             return Err(Error::TooLarge { what: "a batch", len_bytes, limit_bytes });
         }
         Ok(self)
@@ -104,16 +114,15 @@ impl Ground<'_> {
             };
             draft.apply(change, self, &mut steps)?;
         }
-        let replicas = BTreeMap::new();
-        let mut plan =
-            Plan { steps, replicas, census: None, changes_vote: false, bytes: 0, entries: 0 };
+        let (replicas, size) = (BTreeMap::new(), Size::default());
+        let mut plan = Plan { steps, replicas, census: None, changes_vote: false, size };
         let mut census = self.census;
         for (replica, mut draft) in drafts {
             if draft.state.exists() {
                 // Whatever a replica has, it has a state record: without one it is damaged.
                 draft.begin_log(self)?;
             }
-            plan.changes_vote |= draft.state.promise() != draft.before.promise();
+            plan.changes_vote |= draft.changes_vote();
             let existed = draft.before.exists();
             let state = draft.finish(&mut plan.steps)?;
             census.note(replica, existed, state.exists());

@@ -8,14 +8,36 @@ use std::ops::{Bound, ControlFlow, RangeBounds, RangeInclusive};
 use bytes::Bytes;
 use kvlogdb_engine_api::{KvLogDb, LogName, Order, ReplicaId};
 
+use crate::observe::Event;
 use crate::record::{Header, RECORD_HEADER_BYTES};
 use crate::served::{Live, View};
 use crate::state::Replica;
 use crate::types::{Entry, LogId};
 use crate::{Error, Log, Result};
 
-/// How much payload a scan holds at a time.
-const PAGE_BYTES: u64 = 1 << 20;
+/// How much a reader takes at the most, of what it reads and of what it reads ahead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    /// Payload; one entry may go over it.
+    pub(crate) bytes: u64,
+    pub(crate) entries: usize,
+}
+
+/// What a scan holds at a time.
+pub(crate) const PAGE: Limit = Limit { bytes: 1 << 20, entries: 1 << 14 };
+/// What is read ahead for a reader that goes on where the last one stopped.
+const AHEAD: Limit = Limit { bytes: 1 << 18, entries: 1 << 12 };
+
+impl Limit {
+    /// Takes one payload off; `false` where it is over the limit.
+    fn take(&mut self, payload: &[u8]) -> bool {
+        let left = self.bytes.checked_sub(payload.len() as u64);
+        let fits = left.is_some() && self.entries > 0;
+        self.bytes = left.unwrap_or(0);
+        self.entries = self.entries.saturating_sub(1);
+        fits
+    }
+}
 
 /// Entries of one log in order; made by [`Log::scan`]. It ends after the first error.
 #[derive(Debug)]
@@ -36,7 +58,7 @@ impl Scan {
     }
 
     fn fill(&mut self) -> Result<()> {
-        let page = entries(&self.log, &(self.next, self.end), PAGE_BYTES)?;
+        let page = entries(&self.log, &(self.next, self.end), PAGE)?;
         if let Some(before) = self.before {
             self.check_still_held(before)?;
         }
@@ -111,23 +133,52 @@ pub(crate) fn find_agreement(state: &Replica, index: u64, term: u64) -> Option<L
 pub(crate) fn entries(
     log: &Log,
     range: &impl RangeBounds<u64>,
-    limit_bytes: u64,
+    limit: Limit,
 ) -> Result<Vec<Entry>> {
+    let core = log.store.core();
     loop {
-        let view = log.store.core().read_served().view(log.replica)?;
+        let view = core.read_served().view(log.replica)?;
         let Some(range) = resolve(log.replica, &view.state, range)? else {
             return Ok(Vec::new());
         };
-        let mut reader = Reader::new(log.replica, &view.state, &range, limit_bytes);
+        let mut reader = Reader::new(log.replica, &view.state, &range, limit);
         match reader.read(log, &view) {
-            Ok(true) => return Ok(reader.found),
+            Ok(true) => {
+                log.store.core().tell(|| reader.event());
+                return Ok(reader.found);
+            }
             // What is wrong although nothing has changed since is wrong.
-            Err(error) if log.store.core().read_served().holds(log.replica, &view) => {
+            Err(error) if core.read_served().holds(log.replica, &view) => {
                 return Err(error);
             }
             Ok(false) | Err(_) => {}
         }
     }
+}
+
+/// Reads entries without the engine; see [`Log::entries_in_memory`].
+pub(crate) fn entries_in_memory(
+    log: &Log,
+    range: &impl RangeBounds<u64>,
+    limit: Limit,
+) -> Result<Option<Vec<Entry>>> {
+    let core = log.store.core();
+    // State and entries are of one moment: what is shown changes under this lock only.
+    let served = core.read_served();
+    let state = served.view(log.replica)?.state;
+    let Some(range) = resolve(log.replica, &state, range)? else {
+        return Ok(Some(Vec::new()));
+    };
+    let mut reader = Reader::new(log.replica, &state, &range, limit);
+    if let Some(live) = served.live(log.replica)? {
+        reader.take_from_memory(live);
+    }
+    drop(served);
+    if !reader.done {
+        return Ok(None);
+    }
+    core.tell(|| reader.event());
+    Ok(Some(reader.found))
 }
 
 /// The indexes that a range comes to in a log as it stands, `None` for none.
@@ -175,23 +226,28 @@ fn bounds_last(range: &impl RangeBounds<u64>) -> Option<u64> {
 }
 
 /// Takes entries from memory and from the engine, and checks each that comes from there.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     replica: ReplicaId,
     log: LogName,
     state: &'a Replica,
     next: u64,
     end: u64,
-    left_bytes: u64,
+    left: Limit,
     done: bool,
-    found: Vec<Entry>,
+    pub(crate) found: Vec<Entry>,
+    /// How many of them came from memory.
+    from_memory: usize,
+    /// What is left to be read ahead, and what was.
+    ahead: Option<Limit>,
+    read_ahead: Vec<Entry>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(
+    pub(crate) fn new(
         replica: ReplicaId,
         state: &'a Replica,
         range: &RangeInclusive<u64>,
-        limit_bytes: u64,
+        limit: Limit,
     ) -> Self {
         Self {
             replica,
@@ -199,18 +255,22 @@ impl<'a> Reader<'a> {
             state,
             next: *range.start(),
             end: *range.end(),
-            left_bytes: limit_bytes,
+            left: limit,
             done: false,
             found: Vec::new(),
+            from_memory: 0,
+            ahead: None,
+            read_ahead: Vec::new(),
         }
     }
 
     /// Reads until the end of the range or the limit; `false` where the log has changed meanwhile
     /// in a way that the view does not show.
     fn read(&mut self, log: &Log, view: &View) -> Result<bool> {
+        let core = log.store.core();
         loop {
-            let in_memory = {
-                let served = log.store.core().read_served();
+            let next_in_memory = {
+                let served = core.read_served();
                 if !served.holds(self.replica, view) {
                     return Ok(false);
                 }
@@ -220,23 +280,49 @@ impl<'a> Reader<'a> {
             if self.done {
                 return Ok(true);
             }
-            let end = in_memory.map_or(self.end, |first| self.end.min(first.saturating_sub(1)));
+            let end = next_in_memory.map_or(u64::MAX, |first| first.saturating_sub(1));
+            let known = self.found.len();
             self.read_engine(&*view.engine, end)?;
-        }
-    }
-
-    /// Takes what memory has, from the next index on. Answers where memory begins.
-    fn take_from_memory(&mut self, live: &Live) -> Option<u64> {
-        for entry in live.entries_from(self.next) {
-            if self.done || self.is_full(entry.payload.len()) {
-                break;
+            if core.options.entry_bytes() > 0 {
+                let read = self.found.get(known..).unwrap_or_default();
+                let (evicted_bytes, cached_bytes) = {
+                    let mut served = core.write_served();
+                    served.keep_read(self.replica, view, read);
+                    served.keep_read(self.replica, view, &self.read_ahead);
+                    (served.evict(&core.options), served.cached_bytes())
+                };
+                self.read_ahead.clear();
+                if evicted_bytes > 0 {
+                    core.tell(|| Event::Evicted { bytes: evicted_bytes, cached_bytes });
+                }
             }
-            self.push(entry.clone());
         }
-        live.window.first()
     }
 
-    fn read_engine(&mut self, engine: &dyn KvLogDb, end: u64) -> Result<()> {
+    /// Takes what memory has, from the next index on. Answers where memory goes on behind that.
+    fn take_from_memory(&mut self, live: &Live) -> Option<u64> {
+        let mut next = None;
+        // One run may end where the other begins.
+        while !self.done && next != Some(self.next) {
+            next = Some(self.next);
+            for entry in live.cached.from(self.next) {
+                if self.done || self.is_full(&entry.payload) {
+                    break;
+                }
+                self.push(entry.clone());
+                self.from_memory += 1;
+            }
+        }
+        self.ahead = live.cached.is_read_on(self.next).then_some(AHEAD);
+        live.cached.next_run(self.next)
+    }
+
+    /// Reads the engine from the next index on, through `end` at the most: up to the reader's own
+    /// end and limit, and what is to be read ahead behind that.
+    pub(crate) fn read_engine(&mut self, engine: &dyn KvLogDb, end: u64) -> Result<()> {
+        let tail = self.state.last_index().unwrap_or(0);
+        let own_end = end.min(self.end);
+        let end = if self.ahead.is_some() { end.min(tail) } else { own_end };
         let mut failure = None;
         let range = self.next..=end;
         let scanned =
@@ -250,24 +336,33 @@ impl<'a> Reader<'a> {
                 }
             });
         scanned.map_err(|error| self.engine_failed(error))?;
-        if let Some(error) = failure {
-            return Err(error);
+        let reached = self.found.last().is_some_and(|last| last.id.index >= own_end);
+        if reached || self.done {
+            return Ok(()); // damage behind that is for whoever asks for it
         }
-        let reached = self.found.last().is_some_and(|last| last.id.index >= end);
-        if !reached && !self.done {
-            return Err(Error::corrupt(self.replica, self.next, "it is missing"));
+        match failure {
+            Some(error) => Err(error),
+            None => Err(Error::corrupt(self.replica, self.next, "it is missing")),
         }
-        Ok(())
+    }
+
+    fn event(&self) -> Event {
+        Event::Read {
+            replica: self.replica,
+            from_memory: self.from_memory,
+            from_engine: self.found.len() - self.from_memory,
+            entry_bytes: self.found.iter().map(|entry| entry.payload.len()).sum(),
+        }
     }
 
     /// Whether another entry would go over the limit, which is then the end.
-    fn is_full(&mut self, payload_bytes: usize) -> bool {
-        self.done |= payload_bytes as u64 > self.left_bytes && !self.found.is_empty();
+    fn is_full(&mut self, payload: &[u8]) -> bool {
+        let fits = self.left.take(payload);
+        self.done |= !fits && !self.found.is_empty();
         self.done
     }
 
     fn push(&mut self, entry: Entry) {
-        self.left_bytes = self.left_bytes.saturating_sub(entry.payload.len() as u64);
         self.done = entry.id.index >= self.end;
         self.next = entry.id.index.saturating_add(1);
         self.found.push(entry);
@@ -284,8 +379,10 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, index: u64, record: Cow<'_, [u8]>) -> Result<ControlFlow<()>> {
-        if index != self.next {
-            return Err(Error::corrupt(self.replica, self.next, "it is missing"));
+        let expected =
+            self.read_ahead.last().map_or(self.next, |last| last.id.index.saturating_add(1));
+        if index != expected {
+            return Err(Error::corrupt(self.replica, expected, "it is missing"));
         }
         let (header, payload) = Header::decode(self.log.at(index), &record)
             .map_err(|error| Error::corrupt(self.replica, index, error.to_string()))?;
@@ -293,12 +390,18 @@ impl<'a> Reader<'a> {
             let what = "its term is not the one in the state";
             return Err(Error::corrupt(self.replica, index, what));
         }
-        if self.is_full(payload.len()) {
+        let own = !self.done && !self.is_full(payload);
+        if !own && !self.ahead.as_mut().is_some_and(|ahead| ahead.take(payload)) {
             return Ok(ControlFlow::Break(()));
         }
         let id = LogId::new(header.term, index);
         let payload = keep_payload(record);
-        self.push(Entry { id, kind: header.kind, payload });
+        let entry = Entry { id, kind: header.kind, payload };
+        if own {
+            self.push(entry);
+        } else {
+            self.read_ahead.push(entry);
+        }
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -121,7 +121,7 @@ impl Log {
         let served = self.store.core().read_served();
         let missing = || Error::Unavailable { replica: self.replica, index };
         let live = served.live(self.replica)?.ok_or_else(missing)?;
-        let entry = live.entries_from(index).next().ok_or_else(missing)?;
+        let entry = live.cached.from(index).next().ok_or_else(missing)?;
         let bytes = (RECORD_HEADER_BYTES + entry.payload.len()) as u64;
         let log_bytes = live.log_bytes_through(index).ok_or_else(missing)?;
         Ok(Facts { appended_at_ms: state.appended_at_ms, log_bytes, bytes })

@@ -9,6 +9,7 @@ use kvlogdb_engine_api::{
     Error as EngineError, FIRST_USER_SLOT, KvLogDb, LogName, MetaKey, ReplicaId,
 };
 
+use crate::cached::Cached;
 use crate::census::Census;
 use crate::plan::{Plan, Step};
 use crate::record::slot;
@@ -16,8 +17,7 @@ use crate::recover::Held;
 use crate::state::Replica;
 use crate::ticket::{Durable, Effect, Ticket};
 use crate::types::{Boundary, Entry};
-use crate::window::Window;
-use crate::{Error, Result};
+use crate::{Error, LogOptions, Result, Strategy};
 
 /// One replica that is served.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(crate) struct Live {
     written: Option<u64>,
     /// The last index that is durable.
     pub(crate) durable: Option<u64>,
-    pub(crate) window: Window,
+    pub(crate) cached: Cached,
 }
 
 /// Why nothing is served any more.
@@ -75,6 +75,8 @@ pub(crate) struct Served {
     /// The last epoch that was given to a replica.
     last_epoch: u64,
     cached_bytes: usize,
+    /// What the working sets take of that; see [`Live::working_set_bytes`].
+    pub(crate) working_set_bytes: usize,
     /// Where the search for entries to evict goes on.
     hand: ReplicaId,
     pub(crate) refusal: Option<Refusal>,
@@ -100,8 +102,18 @@ impl Served {
             next_durable: 0,
             last_epoch: 0,
             cached_bytes: 0,
+            working_set_bytes: 0,
             hand: ReplicaId::default(),
             refusal: None,
+        }
+    }
+
+    /// Puts the end of a log that is all in the engine into memory.
+    pub(crate) fn preload(&mut self, id: ReplicaId, entries: &[Entry]) {
+        if let Some(Ok(live)) = self.replicas.get_mut(&id) {
+            live.cached.append(entries);
+            self.cached_bytes += live.cached.bytes();
+            self.working_set_bytes += live.working_set_bytes();
         }
     }
 
@@ -137,6 +149,11 @@ impl Served {
         })
     }
 
+    /// A replica as it was accepted last, also where nothing is served any more.
+    pub(crate) fn state(&self, id: ReplicaId) -> Option<&Replica> {
+        self.replicas.get(&id)?.as_ref().ok().map(|live| &*live.state)
+    }
+
     pub(crate) fn replicas(&self) -> impl Iterator<Item = (ReplicaId, Result<&Live, &Arc<str>>)> {
         self.replicas.iter().map(|(&id, held)| (id, held.as_ref()))
     }
@@ -153,7 +170,8 @@ impl Served {
         for (&id, state) in &plan.replicas {
             let fresh = || Ok(Live { epoch, ..Live::default() });
             if let Ok(live) = self.replicas.entry(id).or_insert_with(fresh) {
-                self.cached_bytes -= live.window.bytes();
+                self.cached_bytes -= live.cached.bytes();
+                self.working_set_bytes -= live.working_set_bytes();
                 live.begin(state, epoch);
                 live.next_number = number + 1;
             }
@@ -169,7 +187,7 @@ impl Served {
         match step {
             Step::Put { log, entries, .. } => {
                 if let Some(live) = self.in_log(*log) {
-                    live.window.append(entries);
+                    live.cached.append(entries);
                 }
             }
             Step::Remove { log, first, left, .. } => {
@@ -199,9 +217,10 @@ impl Served {
     fn finish(&mut self, id: ReplicaId, state: &Replica) -> Option<Effect> {
         let live = self.replicas.get_mut(&id)?.as_mut().ok()?;
         if let Some(purged) = state.purged_index() {
-            live.window.drop_through(purged);
+            live.cached.drop_through(purged);
         }
-        self.cached_bytes += live.window.bytes();
+        self.cached_bytes += live.cached.bytes();
+        self.working_set_bytes += live.working_set_bytes();
         let durable = Durable { replica: id, last: state.last_id() };
         Some(Effect { epoch: live.epoch, durable })
     }
@@ -263,12 +282,31 @@ impl Served {
         }
     }
 
-    /// Evicts entries that the engine has until the cache is within `limit_bytes`, or nothing
-    /// more can go.
-    pub(crate) fn evict(&mut self, limit_bytes: usize) {
-        if self.cached_bytes <= limit_bytes {
+    /// How much memory entries take.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    /// Keeps in memory what was read of a log, where it still holds.
+    pub(crate) fn keep_read(&mut self, id: ReplicaId, view: &View, entries: &[Entry]) {
+        if !self.holds(id, view) {
             return;
         }
+        if let Some(Ok(live)) = self.replicas.get_mut(&id) {
+            self.cached_bytes -= live.cached.bytes();
+            live.cached.keep_read(entries);
+            self.cached_bytes += live.cached.bytes();
+        }
+    }
+
+    /// Evicts entries that the engine has until the cache is within its limit, or nothing more
+    /// can go. Working sets stay where the strategy keeps them. Answers how much memory that freed.
+    pub(crate) fn evict(&mut self, options: &LogOptions) -> usize {
+        let limit_bytes = options.entry_bytes();
+        if self.cached_bytes <= limit_bytes {
+            return 0;
+        }
+        let cached_bytes = self.cached_bytes;
         // A little more than needed, so that not every commit has to look.
         let mut over = self.cached_bytes - limit_bytes / 8 * 7;
         let behind = (Bound::Excluded(self.hand), Bound::Unbounded);
@@ -277,18 +315,19 @@ impl Served {
             ids.into_iter().chain(self.replicas.range(..=self.hand).map(|(&id, _)| id)).collect();
         for id in all {
             let Some(Ok(live)) = self.replicas.get_mut(&id) else { continue };
-            let before = live.window.bytes();
-            if let Some(written) = live.written {
-                live.window.evict(written, over);
-            }
-            let freed = before - live.window.bytes();
+            let before = (live.cached.bytes(), live.working_set_bytes());
+            let last = live.last_evictable(options.strategy);
+            live.cached.evict(last, over);
+            let freed = before.0 - live.cached.bytes();
             self.cached_bytes -= freed;
+            self.working_set_bytes -= before.1 - live.working_set_bytes();
             over = over.saturating_sub(freed);
             self.hand = id;
             if over == 0 {
                 break;
             }
         }
+        cached_bytes - self.cached_bytes
     }
 }
 
@@ -298,12 +337,17 @@ pub(crate) fn is_read_from_engine(key: MetaKey) -> bool {
 }
 
 impl Live {
-    /// Takes a state on; what belongs to another life of the log goes.
-    fn begin(&mut self, state: &Replica, epoch: u64) {
+    /// Whether `state` is of the life of the log that this is.
+    pub(crate) fn goes_on_as(&self, state: &Replica) -> bool {
         let removed = |slots: &BTreeSet<u16>| !slots.contains(&slot::STATE);
         let ended = removed(&state.slots) && !removed(&self.state.slots);
-        if self.state.incarnation != state.incarnation || ended {
-            self.window.clear();
+        self.state.incarnation == state.incarnation && !ended
+    }
+
+    /// Takes a state on; what belongs to another life of the log goes.
+    fn begin(&mut self, state: &Replica, epoch: u64) {
+        if !self.goes_on_as(state) {
+            self.cached.clear();
             self.written = None;
             self.durable = None;
             self.epoch = epoch;
@@ -314,7 +358,7 @@ impl Live {
     /// Entries from `first` on go, and the last index that is left is `left`: a log that is empty
     /// may begin anywhere, below what was written before, too.
     fn rewind(&mut self, first: u64, left: Option<u64>, epoch: u64) {
-        self.window.truncate_from(first);
+        self.cached.truncate_from(first);
         self.written = self.written.min(left);
         self.durable = self.durable.min(left);
         self.epoch = epoch;
@@ -325,13 +369,23 @@ impl Live {
         self.durable.and_then(|index| self.state.at(index))
     }
 
-    /// The log bytes through `index`, where memory tells: everything behind it is in the window.
+    /// The log bytes through `index`, where memory tells: everything behind it is there.
     pub(crate) fn log_bytes_through(&self, index: u64) -> Option<u64> {
-        self.state.tail?.log_bytes.checked_sub(self.window.log_bytes_behind(index)?)
+        self.state.tail?.log_bytes.checked_sub(self.cached.log_bytes_behind(index)?)
     }
 
-    /// Copies entries of the window, from `next` on.
-    pub(crate) fn entries_from(&self, next: u64) -> impl Iterator<Item = &Entry> {
-        self.window.from(next)
+    /// What the entries take in memory that the recorded snapshot does not cover.
+    pub(crate) fn working_set_bytes(&self) -> usize {
+        self.cached.bytes_behind(self.state.snapshot.map(|snapshot| snapshot.index))
+    }
+
+    /// The last index that memory can do without.
+    fn last_evictable(&self, strategy: Strategy) -> Option<u64> {
+        match strategy {
+            Strategy::DiskFirst => self.written,
+            Strategy::MemFirst { .. } => {
+                self.written.min(self.state.snapshot.map(|snapshot| snapshot.index))
+            }
+        }
     }
 }

@@ -16,8 +16,9 @@ use crate::line::Gate;
 use crate::marks::{self, Marks};
 use crate::recover;
 use crate::served::{Live, Refusal, Served};
+use crate::sync::Instant;
 use crate::ticket::{Accepted, Durable, Listener, Ticket};
-use crate::{Log, LogBatch, LogOptions, Result, WhenFull, background, encode};
+use crate::{Log, LogBatch, LogOptions, Result, WhenFull, background, encode, working_set};
 
 /// Opens the engine under a store; called again by [`LogStore::reopen`].
 type Opener = Box<dyn Fn() -> EngineResult<Arc<dyn KvLogDb>> + Send + Sync>;
@@ -81,19 +82,25 @@ pub struct Reopened {
 impl LogStore {
     /// Opens a store on the engine that `opener` brings, and makes it where the engine is empty.
     ///
-    /// Reads all metadata and the last record of each log. A replica whose records do not hold
-    /// together is refused by name when it is used; the others are served.
+    /// Reads all metadata and the last record of each log, and every working set where the strategy
+    /// is [`MemFirst`](crate::Strategy::MemFirst). A replica whose records do not hold together is
+    /// refused by name when it is used; the others are served.
     ///
     /// # Errors
     ///
-    /// What the opener answers; [`LostSyncedData`](crate::Error::LostSyncedData) and
-    /// [`StoreDamaged`](crate::Error::StoreDamaged).
+    /// What the opener answers; [`LostSyncedData`](crate::Error::LostSyncedData),
+    /// [`StoreDamaged`](crate::Error::StoreDamaged), and
+    /// [`MemoryFull`](crate::Error::MemoryFull) where the working sets do not fit into memory.
     pub fn open(
         opener: impl Fn() -> EngineResult<Arc<dyn KvLogDb>> + Send + Sync + 'static,
         options: LogOptions,
     ) -> Result<Self> {
+        let began = options.observer.as_ref().map(|_| Instant::now());
         let Loaded { served, writer, littered } = load(&opener, &options)?;
         let core = Arc::new(Core::new(options, served, writer, littered));
+        core.note_opened(began);
+        core.note_mark(&mut core.lock_writer().marks);
+        core.deliver();
         background::start(&core)
             .map_err(|error| EngineError::io("start the store's thread", error))?;
         Ok(Self { handle: Arc::new(Handle { opener: Box::new(opener), core }) })
@@ -110,16 +117,18 @@ impl LogStore {
     ///
     /// As asked, and [`Synced`](Durability::Synced) whatever was asked where the batch changes a
     /// term or a vote. A Synced batch is on the disk when the call returns, and so is every batch
-    /// that was accepted before it. A Buffered one is accepted, and its commit follows.
+    /// that was accepted before it. A Buffered one is accepted and can be read, and its commit
+    /// follows: synced when the flush policy says so where the strategy is
+    /// [`MemFirst`](crate::Strategy::MemFirst), or else in the background within the mark interval.
     ///
     /// # Errors
     ///
-    /// A refusal by a rule changes nothing, and the store goes on. After an engine's failure the
-    /// batch is whole or absent once the store is reopened. Of a Buffered batch the failure shows
-    /// with the next call.
+    /// A refusal by a rule or for want of memory changes nothing, and the store goes on. After an
+    /// engine's failure the batch is whole or absent once the store is reopened. Of a Buffered
+    /// batch the failure shows with the next call.
     pub fn write(&self, batch: &LogBatch, durability: Durability) -> Result<()> {
         let ticket = self.core().accept(batch, durability, Listener::Caller, WhenFull::Wait)?;
-        if ticket.durability == Durability::Synced {
+        if ticket.blocking {
             return self.await_durable(&ticket);
         }
         self.core().help_along();
@@ -136,6 +145,17 @@ impl LogStore {
     pub fn submit(&self, batch: &LogBatch, when_full: WhenFull) -> Result<Accepted> {
         let ticket = self.core().accept(batch, Durability::Synced, Listener::Nobody, when_full)?;
         Ok(Accepted { ticket, store: self.clone() })
+    }
+
+    /// Accepts a batch that need not be synced, and leaves its commit to others: where
+    /// [`write`](Self::write) may carry what has collected to the engine, this never does.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit). What its commit comes to shows with the next call.
+    pub fn submit_buffered(&self, batch: &LogBatch, when_full: WhenFull) -> Result<()> {
+        self.core().accept(batch, Durability::Buffered, Listener::Nobody, when_full)?;
+        Ok(())
     }
 
     /// As [`submit`](Self::submit), with a callback for the end: it is called exactly once, in the
@@ -238,11 +258,13 @@ impl LogStore {
     /// that cannot be opened twice in a process. The store then refuses as before, and reopening
     /// can be tried again.
     pub fn reopen(&self) -> Result<Vec<Reopened>> {
+        let began = self.core().clock();
         self.core().quiesced(Gate::Shut, |writer| {
             let old = {
                 let mut served = self.core().write_served();
                 if served.refusal.is_none() && writer.marks.is_behind() {
                     let _ = write_mark(&mut writer.marks, &*served.engine);
+                    self.core().note_mark(&mut writer.marks);
                 }
                 served.refusal.get_or_insert(Refusal::Closed);
                 Arc::clone(&served.engine)
@@ -259,7 +281,10 @@ impl LogStore {
                 last_before: before.get(&replica).copied().flatten(),
                 last_after: after.get(&replica).copied().flatten(),
             };
-            Ok(ids.into_iter().map(report).collect())
+            let reports: Vec<_> = ids.into_iter().map(report).collect();
+            self.core().note_reopened(began, &reports);
+            self.core().note_mark(&mut writer.marks);
+            Ok(reports)
         })
     }
 
@@ -304,7 +329,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let _ = self.close();
-        self.core.signal.end();
+        self.core.signal.end(Arc::clone(&self.core));
     }
 }
 
@@ -329,11 +354,12 @@ fn load(
     options: &LogOptions,
 ) -> Result<Loaded> {
     let engine = opener()?;
-    let contents = recover::read(&*engine)?;
+    let mut contents = recover::read(&*engine)?;
     if contents.store.is_none() && !contents.replicas.is_empty() {
         let what = "its own record is missing".into();
         return Err(crate::Error::StoreDamaged { what });
     }
+    let working_sets = working_set::load(&*engine, &mut contents.replicas, options.strategy)?;
     let mut marks = Marks::open(options, contents.store)?;
     let littered = contents.replicas.iter().filter_map(|(&id, held)| {
         held.as_ref().is_ok_and(|replica| !replica.trash.is_empty()).then_some(id)
@@ -343,6 +369,9 @@ fn load(
         // From here on an engine that opens empty is known to have lost its data.
         write_mark(&mut marks, &*engine)?;
     }
-    let served = Served::new(engine, contents.census, contents.replicas);
+    let mut served = Served::new(engine, contents.census, contents.replicas);
+    for (id, entries) in working_sets {
+        served.preload(id, &entries);
+    }
     Ok(Loaded { served, writer: Writer::new(marks), littered })
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use kvlogdb_engine_api::{Durability, LogName, MetaKey, Order, ReplicaId, WriteBatch};
 
 use crate::commit::Core;
-use crate::line::{Line, Need};
-use crate::plan::Plan;
+use crate::line::{Asks, Line, Need};
+use crate::plan::{Plan, Size};
 use crate::record::{self, slot};
 use crate::state::Replica;
 use crate::ticket::{Listener, Ticket};
@@ -27,13 +27,21 @@ impl Core {
         let (id, mut replica) = self.next_littered(&mut line)?;
         let mut batch = WriteBatch::new();
         let current = replica.slots.contains(&slot::STATE).then_some(replica.incarnation);
+        let before = replica.trash.entries();
         replica.trash.take_slice(id, current, entries, &mut batch);
+        let deleted = before.saturating_sub(replica.trash.entries());
         put_trash(id, &mut replica, &mut batch);
         if replica.trash.is_empty() {
             line.littered.remove(&id);
         }
-        let plan = Plan::of_replica(id, replica, batch.len_bytes());
-        let asks = (Durability::Buffered, Need::Interval);
+        let size = Size { bytes: batch.len_bytes(), deleted, ..Size::default() };
+        let plan = Plan::of_replica(id, replica, size);
+        let asks = Asks {
+            durability: Durability::Buffered,
+            need: Need::Interval,
+            waits: false,
+            urgent: false,
+        };
         let ticket = self.enter(&mut line, &plan, asks, Listener::Nobody);
         ticket.set_batch(batch);
         Some(ticket)
@@ -42,6 +50,7 @@ impl Core {
     /// The first replica of which keys wait for deletion, as it stands; others go off the list.
     fn next_littered(&self, line: &mut Line) -> Option<(ReplicaId, Replica)> {
         let served = self.read_served();
+        served.check().ok()?; // what waits still does
         loop {
             let id = line.littered.first().copied()?;
             let found = served.live(id).ok().flatten();
@@ -72,9 +81,10 @@ impl Core {
 
     /// How many entries wait for deletion.
     pub(crate) fn waiting_for_deletion(&self) -> u64 {
+        let line = self.lock_line();
         let served = self.read_served();
-        let live = served.replicas().filter_map(|(_, held)| held.ok());
-        live.map(|live| live.state.trash.entries()).fold(0, u64::saturating_add)
+        let states = line.littered.iter().filter_map(|&id| served.state(id));
+        states.map(|state| state.trash.entries()).fold(0, u64::saturating_add)
     }
 }
 

@@ -5,12 +5,15 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, MetaKey, ReplicaId, WriteBatch};
 
-use crate::line::Need;
+use crate::line::Asks;
+use crate::observe::Queued;
+use crate::plan::Size;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::{Error, LogId, LogStore, Result};
 
 /// What a durable batch vouches for: the end of one replica's log as the batch left it.
@@ -37,10 +40,8 @@ pub(crate) struct Effect {
 /// One accepted batch. Its place in the order of writes is its place in the queue.
 pub(crate) struct Ticket {
     pub(crate) number: u64,
-    pub(crate) durability: Durability,
-    pub(crate) need: Need,
-    pub(crate) bytes: usize,
-    pub(crate) entries: usize,
+    pub(crate) asks: Asks,
+    pub(crate) size: Size,
     /// Whether its writer waits for it, and can lead a commit while it does.
     pub(crate) blocking: bool,
     pub(crate) metadata: Vec<MetaKey>,
@@ -81,13 +82,13 @@ pub(crate) enum Turn {
 impl Ticket {
     pub(crate) fn new(
         number: u64,
-        (durability, need): (Durability, Need),
-        (bytes, entries): (usize, usize),
+        asks: Asks,
+        size: Size,
         metadata: Vec<MetaKey>,
         listener: Listener,
     ) -> Arc<Self> {
         let (blocking, callback) = match listener {
-            Listener::Caller => (durability == Durability::Synced, None),
+            Listener::Caller => (true, None),
             Listener::Nobody => (false, None),
             Listener::Callback(callback) => (false, Some(callback)),
         };
@@ -100,28 +101,11 @@ impl Ticket {
             waker: None,
         };
         let (inner, changed) = (Mutex::new(inner), Condvar::new());
-        Arc::new(Self {
-            number,
-            durability,
-            need,
-            bytes,
-            entries,
-            blocking,
-            metadata,
-            inner,
-            changed,
-        })
+        Arc::new(Self { number, asks, size, blocking, metadata, inner, changed })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it asks for more than the policy: it changes a term or a vote, or it has nothing to
-    /// write and is a sync of what was accepted before it.
-    fn is_urgent(&self) -> bool {
-        let asks_to_sync = self.bytes == 0 && self.durability == Durability::Synced;
-        self.need == Need::Now || asks_to_sync
     }
 
     pub(crate) fn set_effects(&self, effects: Vec<Effect>) {
@@ -163,12 +147,6 @@ impl Ticket {
             Encoding::Ready(batch) => Some(batch),
             _ => None,
         }
-    }
-
-    /// Whether a commit has taken the batch, or will never.
-    pub(crate) fn is_taken(&self) -> bool {
-        let inner = self.lock();
-        matches!(inner.batch, Encoding::Gone) || matches!(inner.stage, Stage::Done(_))
     }
 
     pub(crate) fn effects(&self) -> Vec<Effect> {
@@ -260,7 +238,7 @@ impl Ticket {
 
 /// Who hears of a batch's end.
 pub(crate) enum Listener {
-    /// The thread that wrote it, which waits where the batch is synced.
+    /// The thread that wrote it, which waits for it and can lead its commit.
     Caller,
     Nobody,
     Callback(Callback),
@@ -328,6 +306,7 @@ pub(crate) struct Queue {
     entries: usize,
     synced: usize,
     urgent: usize,
+    slices: usize,
 }
 
 /// What an accepted batch takes in memory beside its bytes, about.
@@ -335,10 +314,11 @@ const TICKET_BYTES: usize = 256;
 
 impl Queue {
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
-        self.bytes += ticket.bytes + TICKET_BYTES;
-        self.entries += ticket.entries;
-        self.synced += usize::from(ticket.durability == Durability::Synced);
-        self.urgent += usize::from(ticket.is_urgent());
+        self.bytes += ticket.size.bytes + TICKET_BYTES;
+        self.entries += ticket.size.entries;
+        self.synced += usize::from(ticket.asks.durability == Durability::Synced);
+        self.urgent += usize::from(ticket.asks.urgent);
+        self.slices += usize::from(ticket.size.deleted > 0);
         self.tickets.push_back(ticket);
     }
 
@@ -347,15 +327,16 @@ impl Queue {
         let mut taken = Vec::with_capacity(self.tickets.len());
         let mut bytes = 0_usize;
         while let Some(next) = self.tickets.front() {
-            bytes += next.bytes;
+            bytes += next.size.bytes;
             if bytes > limit_bytes && !taken.is_empty() {
                 break;
             }
             if let Some(ticket) = self.tickets.pop_front() {
-                self.bytes -= ticket.bytes + TICKET_BYTES;
-                self.entries -= ticket.entries;
-                self.synced -= usize::from(ticket.durability == Durability::Synced);
-                self.urgent -= usize::from(ticket.is_urgent());
+                self.bytes -= ticket.size.bytes + TICKET_BYTES;
+                self.entries -= ticket.size.entries;
+                self.synced -= usize::from(ticket.asks.durability == Durability::Synced);
+                self.urgent -= usize::from(ticket.asks.urgent);
+                self.slices -= usize::from(ticket.size.deleted > 0);
                 taken.push(ticket);
             }
         }
@@ -376,6 +357,10 @@ impl Queue {
         self.tickets.len()
     }
 
+    pub(crate) fn queued(&self) -> Queued {
+        Queued { batches: self.len(), entries: self.entries, bytes: self.bytes }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -392,6 +377,11 @@ impl Queue {
     /// Whether any ticket is not to collect.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent > 0
+    }
+
+    /// Whether any ticket deletes what no longer belonged to a log.
+    pub(crate) fn has_slice(&self) -> bool {
+        self.slices > 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {

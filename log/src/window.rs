@@ -1,4 +1,4 @@
-//! The newest entries of a log, kept in memory.
+//! A run of a log's entries, kept in memory.
 
 use std::collections::VecDeque;
 
@@ -6,58 +6,99 @@ use crate::record::RECORD_HEADER_BYTES;
 use crate::types::Entry;
 
 /// What an entry takes in memory beside its payload.
-const ENTRY_BYTES: usize = size_of::<Entry>();
+const ENTRY_BYTES: usize = size_of::<Held>();
 
-/// A contiguous run of entries that reaches to the end of its log: all that the engine may not
-/// have yet, and before it what there is room for.
+/// An entry, and how far the window's bytes reach with it: counted from where the window once
+/// began, so that the bytes between two entries are a difference.
+#[derive(Debug)]
+struct Held {
+    entry: Entry,
+    end: u64,
+}
+
+/// A contiguous run of entries.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    entries: VecDeque<Entry>,
-    bytes: usize,
+    held: VecDeque<Held>,
+    /// The `end` of the entry before the first.
+    start: u64,
 }
 
 impl Window {
     /// The first index, `None` for an empty window.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry.id.index)
+        self.held.front().map(|held| held.entry.id.index)
+    }
+
+    /// The last index, `None` for an empty window.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.held.back().map(|held| held.entry.id.index)
+    }
+
+    fn end(&self) -> u64 {
+        self.held.back().map_or(self.start, |held| held.end)
     }
 
     /// How much memory the entries take.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        distance(self.start, self.end())
     }
 
+    /// How much memory the entries behind `index` take.
+    pub(crate) fn bytes_behind(&self, index: Option<u64>) -> usize {
+        let Some(index) = index else { return self.bytes() };
+        let start = self.place(index).and_then(|place| self.held.get(place));
+        match start {
+            Some(held) => distance(held.end, self.end()),
+            None if self.first().is_some_and(|first| index < first) => self.bytes(),
+            None => 0,
+        }
+    }
+
+    /// Adds the entries that follow the last; an empty window begins with any.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
-        self.bytes += entries.iter().map(memory_bytes).sum::<usize>();
-        self.entries.extend(entries.iter().cloned());
+        let mut end = self.end();
+        self.held.extend(entries.iter().map(|entry| {
+            end += memory_bytes(entry) as u64;
+            Held { entry: entry.clone(), end }
+        }));
     }
 
     /// The entries from `index` on; none where the window begins behind it.
     pub(crate) fn from(&self, index: u64) -> impl Iterator<Item = &Entry> {
-        let skip = self.first().and_then(|first| index.checked_sub(first));
-        let skip = skip.and_then(|skip| usize::try_from(skip).ok());
-        self.entries.iter().skip(skip.unwrap_or(usize::MAX))
+        let skip = self.place(index).unwrap_or(self.held.len());
+        self.held.range(skip.min(self.held.len())..).map(|held| &held.entry)
+    }
+
+    /// Where the entry at `index` stands, or would stand behind the last.
+    fn place(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.first()?)?).ok()
     }
 
     pub(crate) fn truncate_from(&mut self, index: u64) {
-        while self.entries.back().is_some_and(|entry| entry.id.index >= index) {
-            self.bytes -= self.entries.pop_back().as_ref().map_or(0, memory_bytes);
+        while self.last().is_some_and(|last| last >= index) {
+            self.held.pop_back();
         }
+        self.shrink();
     }
 
     pub(crate) fn drop_through(&mut self, index: u64) {
         self.evict(index, usize::MAX);
-        if self.entries.is_empty() {
-            self.entries = VecDeque::new();
-        }
+        self.shrink();
     }
 
     /// Drops the oldest entries up to and with index `last` until `bytes` are free.
     pub(crate) fn evict(&mut self, last: u64, bytes: usize) {
-        let keep = self.bytes.saturating_sub(bytes);
-        while self.bytes > keep && self.entries.front().is_some_and(|entry| entry.id.index <= last)
-        {
-            self.bytes -= self.entries.pop_front().as_ref().map_or(0, memory_bytes);
+        let keep = self.bytes().saturating_sub(bytes);
+        while self.bytes() > keep && self.first().is_some_and(|first| first <= last) {
+            self.start = self.held.pop_front().map_or(self.start, |held| held.end);
+        }
+    }
+
+    /// Gives back what the entries once took, where little of it is left.
+    fn shrink(&mut self) {
+        if self.held.len() < self.held.capacity() / 4 {
+            self.held.shrink_to(self.held.len() * 2);
         }
     }
 
@@ -70,12 +111,18 @@ impl Window {
         if self.first()? > index.checked_add(1)? {
             return None;
         }
-        let behind = self.entries.iter().rev().take_while(|entry| entry.id.index > index);
-        Some(behind.map(|entry| (RECORD_HEADER_BYTES + entry.payload.len()) as u64).sum())
+        let count = self.last()?.saturating_sub(index);
+        let bytes = self.bytes_behind(Some(index)) as u64;
+        Some(bytes - count * (ENTRY_BYTES - RECORD_HEADER_BYTES) as u64)
     }
 }
 
-fn memory_bytes(entry: &Entry) -> usize {
+fn distance(from: u64, to: u64) -> usize {
+    usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX)
+}
+
+/// What an entry takes in memory.
+pub(crate) fn memory_bytes(entry: &Entry) -> usize {
     ENTRY_BYTES + entry.payload.len()
 }
 
@@ -126,5 +173,16 @@ mod tests {
         assert_eq!(window.log_bytes_behind(6), Some(2 * header + 15));
         assert_eq!(window.log_bytes_behind(4), Some(4 * header + 26));
         assert_eq!(window.log_bytes_behind(3), None);
+    }
+
+    #[test]
+    fn bytes_behind_an_index_are_those_of_the_entries_there() {
+        let mut window = window(5..=8);
+        window.evict(5, 1);
+        let behind = |index| window.bytes_behind(index);
+        assert_eq!(behind(None), 3 * ENTRY_BYTES + 21);
+        assert_eq!([4, 5].map(|index| behind(Some(index))), [3 * ENTRY_BYTES + 21; 2]);
+        assert_eq!(behind(Some(7)), ENTRY_BYTES + 8);
+        assert_eq!([8, 9].map(|index| behind(Some(index))), [0; 2]);
     }
 }

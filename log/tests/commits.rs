@@ -7,11 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
-    R, Rig, eventually, hard_state, id, ids, immediate, purged, run, soon, unhurried,
+    R, Rig, Step, eventually, hard_state, id, ids, immediate, purged, run, soon, unhurried,
     within_patience,
 };
 use kvlogdb_log::{
-    Accepted, Durability, Durable, FlushPolicy, LogBatch, LogId, LogOptions, ReplicaId, Snapshot,
+    Accepted, Durability, Durable, Entry, FlushPolicy, LogBatch, LogId, LogOptions, ReplicaId,
+    Snapshot, WhenFull,
 };
 
 fn collecting(entries: usize, interval: Duration) -> LogOptions {
@@ -21,9 +22,6 @@ fn collecting(entries: usize, interval: Duration) -> LogOptions {
 }
 
 const NEVER: Duration = Duration::MAX;
-
-/// A change to a batch.
-type Step<'a> = &'a dyn for<'b> Fn(&'b mut LogBatch) -> &'b mut LogBatch;
 
 fn durable_index(rig: &Rig) -> Option<u64> {
     rig.log().durable().unwrap().map(|durable| durable.id.index)
@@ -124,6 +122,24 @@ fn a_buffered_write_is_durable_with_the_next_sync_and_not_before() {
     assert_eq!((durable_index(&rig), ids(&rig.log()).len()), (None, 5));
     rig.store().log(ReplicaId::from(99)).append(run(1, 1..=1), Durability::Synced).unwrap();
     assert_eq!(durable_index(&rig), Some(5));
+}
+
+/// What is submitted is carried by the store's thread, however much it is; a write of that size
+/// is carried by its own.
+#[test]
+fn a_buffered_batch_that_is_submitted_never_waits_for_the_engine() {
+    let rig = Rig::with(immediate());
+    rig.faults.gate.shut();
+    let large = Entry::new(1, 1, vec![7; 2 << 20]);
+    let batch = common::batch(|batch| batch.append(R, vec![large.clone()]));
+    rig.store().submit_buffered(&batch, WhenFull::Busy).unwrap();
+    assert_eq!(rig.log().entry(1).unwrap(), large);
+    assert!(rig.store().submit_buffered(&batch, WhenFull::Busy).is_err(), "a gap");
+    rig.faults.gate.await_writer();
+    assert_eq!(durable_index(&rig), None);
+    rig.faults.gate.open();
+    rig.store().sync().unwrap();
+    assert_eq!(durable_index(&rig), Some(1));
 }
 
 /// A log that was emptied may begin again below what was durable.

@@ -158,6 +158,29 @@ fn the_newest_entries_are_kept_within_the_limit_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_read_from_memory_says_where_the_engine_would_have_to_be_asked() {
+    let mut options = immediate();
+    options.cache_bytes = 64 << 10;
+    let rig = Rig::with(options);
+    assert_eq!(rig.log().entries_in_memory(.., u64::MAX).unwrap(), Some(vec![]));
+    for first in (1..=400).step_by(10) {
+        rig.log().append(kilobytes(first, 10), Durability::Synced).unwrap();
+    }
+    let first = (1..=400).find(|&index| is_in_memory(&rig, index)).unwrap();
+    rig.faults.set(Fault::Read, 0);
+    let read = |from: u64, limit| rig.log().entries_in_memory(from.., limit).unwrap();
+    assert_eq!(read(first, u64::MAX), Some(kilobytes(first, 401 - first)));
+    assert_eq!(read(first, 2048), Some(kilobytes(first, 2)));
+    assert_eq!(read(401, u64::MAX), Some(vec![]));
+    assert_eq!(read(first - 1, u64::MAX), None);
+    assert_eq!(read(1, 0), None);
+    rig.faults.clear();
+    rig.log().purge_through(kvlogdb_log::LogId::new(1, 2), Durability::Buffered).unwrap();
+    let purged = rig.log().entries_in_memory(1.., u64::MAX);
+    assert!(matches!(purged, Err(Error::Purged { index: 1, .. })), "{purged:?}");
+}
+
+#[test]
 fn the_limit_holds_for_all_replicas_together() {
     let mut options = immediate();
     options.cache_bytes = 64 << 10;

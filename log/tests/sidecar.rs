@@ -12,7 +12,7 @@ use common::raw;
 use common::{R, Rig, entry, hard_state, ids, run};
 use kvlogdb_engine_api::{KvLogDb, MemoryDisk, MetaKey, WriteBatch};
 use kvlogdb_log::check::ProblemKind;
-use kvlogdb_log::{Durability, Error, LogOptions, LogStore, LostData};
+use kvlogdb_log::{Durability, Error, LogBatch, LogOptions, LogStore, LostData};
 
 const SLOT_DISTANCE: usize = 4096;
 
@@ -222,6 +222,22 @@ fn with_an_interval_marks_come_with_votes_and_the_close_only() {
     rig.open().unwrap();
     rig.store().sync().unwrap();
     assert_eq!(mark(&path), first + 2);
+}
+
+#[test]
+fn a_promise_in_a_slot_is_synced_and_marked_as_a_vote_is() {
+    let Site { mut rig, path, _dir } = site(Duration::from_secs(3600));
+    let first = mark(&path);
+    rig.log().append(run(1, 1..=3), Durability::Buffered).unwrap();
+    let mut batch = LogBatch::new();
+    batch.put_promise(R, 256, "node 2").unwrap();
+    assert!(batch.put_promise(R, 255, "").is_err(), "a slot of the log");
+    rig.store().write(&batch, Durability::Buffered).unwrap();
+    assert_eq!(rig.faults.take_writes().last(), Some(&Durability::Synced));
+    assert_eq!(mark(&path), first + 1);
+    rig.cut_power().unwrap();
+    assert_eq!(rig.log().slot(256).unwrap().unwrap(), "node 2");
+    assert_eq!(ids(&rig.log()).len(), 3);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::{Report, Result};
 const CONTRACT: &str = "kvlogdb-engine-api";
 const FACADE: &str = "kvlogdb";
 const LOG: &str = "kvlogdb-log";
+const COMPARE: &str = "kvlogdb-compare";
 const SUITE: &str = "kvlogdb-conformance";
 /// Before the name of the library that an engine's crate is built on.
 const ENGINE: &str = "kvlogdb-engine-";
@@ -59,6 +60,7 @@ fn may_use(from: &str, to: &str, kind: Option<&str>) -> bool {
         SUITE => to == CONTRACT || to == LOG,
         FACADE => to == CONTRACT || to == LOG || is_engine(to) || in_tests,
         "kvlogdb-cli" => !is_engine(to),
+        COMPARE => to == FACADE || to == CONTRACT || in_tests,
         engine if is_engine(engine) => to == CONTRACT || in_tests,
         _ => true,
     }
@@ -82,6 +84,7 @@ mod tests {
         }));
         let members = [
             "kvlogdb",
+            "kvlogdb-compare",
             "kvlogdb-conformance",
             "kvlogdb-engine-api",
             "kvlogdb-engine-fjall",
@@ -99,6 +102,7 @@ mod tests {
             ("kvlogdb", "kvlogdb-engine-redb"),
             ("kvlogdb-benches", "redb"),
             ("kvlogdb-cli", "kvlogdb"),
+            ("kvlogdb-compare", "kvlogdb"),
             ("kvlogdb-crash", "kvlogdb-engine-redb"),
             ("kvlogdb-conformance", "kvlogdb-log"),
             ("kvlogdb-engine-redb", "kvlogdb-engine-api"),
@@ -116,6 +120,8 @@ mod tests {
             ("kvlogdb", "redb"),
             ("kvlogdb-cli", "kvlogdb-engine-redb"),
             ("kvlogdb-cli", "redb"),
+            ("kvlogdb-compare", "kvlogdb-engine-fjall"),
+            ("kvlogdb-compare", "sled"),
             ("kvlogdb-conformance", "kvlogdb-engine-sled"),
             ("kvlogdb-engine-api", "kvlogdb-log"),
             ("kvlogdb-engine-fjall", "kvlogdb-engine-redb"),

@@ -21,6 +21,7 @@ macro_rules! list {
         const LIST: &[Case] = &[$($(
             Case::new(
                 concat!(stringify!($layer), "::", stringify!($claim)),
+                concat!(stringify!($layer), "::", stringify!($module)),
                 &[$($trap),*],
                 Body::$kind($layer::$module::$claim),
             ),
@@ -243,6 +244,17 @@ list! {
     }
     log::differential as Log {
         random_batches_come_to_the_same_as_on_the_reference [],
+    }
+    log::commits as Log {
+        what_is_accepted_is_read_and_not_called_durable [7 37],
+        a_late_end_does_not_vouch_for_what_was_replaced [4],
+        batches_end_once_and_in_order [5 15],
+        a_commit_that_fails_ends_everything_until_a_reopening [13 14 15 16],
+        a_read_that_fails_is_an_error_and_not_an_end [16],
+    }
+    log::limits as Log {
+        queue_and_memory_limits_hold_on_a_slow_disk [],
+        a_large_purge_is_deleted_in_slices_among_appends [24 47],
     }
     log::copies as Files {
         synced_changes_of_a_log_are_in_the_files [2 3 7],

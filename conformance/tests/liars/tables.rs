@@ -307,7 +307,6 @@ pub(crate) const LOG_LIES: Table<Lie> = &[
     (Lie::RemovesBeforeItPuts, &["changes_of_a_batch_apply_in_order"]),
     (Lie::LosesAnEntryPerReopen, &["twenty_reopens_of_the_logs_change_nothing"]),
     (Lie::CutsAtSixteenMebibytes, &["payloads_of_every_size_come_back"]),
-    (Lie::IgnoresBreak, &["a_byte_limit_is_kept_and_one_entry_always_comes"]),
     (Lie::ScansAMillionIndexes, &["a_read_over_every_index_finds_the_few"]),
     (Lie::NothingIsAnError, &["an_empty_batch_changes_nothing"]),
     (

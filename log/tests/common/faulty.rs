@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     writes: Mutex<Vec<Durability>>,
     /// What every write since the last look removed: how many entries of ranges.
     removals: Mutex<Vec<u64>>,
+    /// How many entries every write since the last look put.
+    puts: Mutex<Vec<usize>>,
     pub(crate) gate: Gate,
 }
 
@@ -111,13 +113,21 @@ impl Faults {
         std::mem::take(&mut *self.removals.lock().unwrap())
     }
 
+    /// How many entries each write since this was last asked put.
+    pub(crate) fn take_puts(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.puts.lock().unwrap())
+    }
+
     fn note(&self, batches: &[&WriteBatch], durability: Durability) {
+        let is_put = |operation: &Operation<'_>| matches!(operation, Operation::PutEntry { .. });
+        let operations = || batches.iter().flat_map(|batch| batch.operations());
+        self.puts.lock().unwrap().push(operations().filter(is_put).count());
         self.writes.lock().unwrap().push(durability);
         let removed = |operation| match operation {
             Operation::RemoveEntries { first, last, .. } => last - first + 1,
             _ => 0,
         };
-        let removed: u64 = batches.iter().flat_map(|batch| batch.operations()).map(removed).sum();
+        let removed: u64 = operations().map(removed).sum();
         if removed > 0 {
             self.removals.lock().unwrap().push(removed);
         }

@@ -13,7 +13,8 @@ use kvlogdb_conformance::reference::Reference;
 use kvlogdb_engine_api::{Error as EngineError, KvLogDb, MemoryDisk, WriteBatch};
 use kvlogdb_log::{
     Accepted, Boundary, CheckReport, Durability, Entry, Error, FlushPolicy, HardState, Leader, Log,
-    LogBatch, LogId, LogOptions, LogStore, Problem, ReplicaId, Result, Snapshot, WhenFull,
+    LogBatch, LogId, LogOptions, LogStore, Problem, ReplicaId, Result, Snapshot, Strategy,
+    WhenFull,
 };
 
 use faulty::{Faults, Faulty};
@@ -170,6 +171,18 @@ pub(crate) fn immediate() -> LogOptions {
     options
 }
 
+/// Every strategy with every policy, with room for whatever a test writes.
+pub(crate) fn modes() -> impl Iterator<Item = (Strategy, FlushPolicy)> + Clone {
+    let interval = Duration::from_millis(1);
+    let policies = [
+        FlushPolicy::Immediate,
+        FlushPolicy::Adaptive,
+        FlushPolicy::Batch { entries: 10, interval },
+    ];
+    let strategies = [Strategy::DiskFirst, Strategy::MemFirst { memory_bytes: 1 << 30 }];
+    strategies.into_iter().flat_map(move |strategy| policies.map(|policy| (strategy, policy)))
+}
+
 /// A batch with what `fill` puts into it.
 pub(crate) fn batch(fill: impl Fill) -> LogBatch {
     let mut batch = LogBatch::new();
@@ -186,6 +199,9 @@ pub(crate) fn is_poisoned<T>(answer: &Result<T>) -> bool {
 pub(crate) trait Fill: for<'a> FnOnce(&'a mut LogBatch) -> &'a mut LogBatch {}
 
 impl<F: for<'a> FnOnce(&'a mut LogBatch) -> &'a mut LogBatch> Fill for F {}
+
+/// A change to a batch, one of several kinds.
+pub(crate) type Step<'a> = &'a dyn for<'b> Fn(&'b mut LogBatch) -> &'b mut LogBatch;
 
 /// All that a log shows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,10 +9,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::faulty::Fault;
-use common::{Rig, assert_clean, unhurried, view, wanted};
+use common::{Rig, assert_clean, modes, unhurried, view, wanted};
 use kvlogdb_conformance::reference::{Change, Reference, References, Refusal, log_batch};
 use kvlogdb_conformance::{Random, draw};
-use kvlogdb_log::{Durability, Error, Log, LogId, PurgeGuard, ReplicaId};
+use kvlogdb_log::{Durability, Error, FlushPolicy, Log, LogId, PurgeGuard, ReplicaId, Strategy};
 
 const REPLICAS: [ReplicaId; 3] = [
     ReplicaId { group: 1, node: 0 },
@@ -38,25 +38,28 @@ fn random_histories_are_those_of_the_reference() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = number("KVLOGDB_SEED").unwrap_or_else(|| u64::from(clock.subsec_nanos()));
-    let steps = number("KVLOGDB_STEPS").unwrap_or(20_000);
+    let steps = number("KVLOGDB_STEPS").unwrap_or(60_000);
     println!("KVLOGDB_SEED={seed} KVLOGDB_STEPS={steps}");
     for guard in [PurgeGuard::None, PurgeGuard::Snapshot] {
-        let mut run = Run::new(seed, guard);
-        for step in 0..steps / 2 {
-            run.step();
-            if step % 64 == 0 {
-                assert_clean(run.rig.store());
+        for mode in modes() {
+            let mut run = Run::new(seed, guard, mode);
+            println!("{guard:?} {mode:?}");
+            for step in 0..steps / 12 {
+                run.step();
+                if step % 64 == 0 {
+                    assert_clean(run.rig.store());
+                }
             }
+            run.end(steps);
         }
-        run.end(steps);
     }
 }
 
 /// The same seeds every time, so that a change of a rule shows at once.
 #[test]
 fn fixed_histories_are_those_of_the_reference() {
-    for seed in 0..8 {
-        let mut run = Run::new(seed, PurgeGuard::None);
+    for (seed, mode) in (0..12).zip(modes().cycle()) {
+        let mut run = Run::new(seed, PurgeGuard::None, mode);
         for _ in 0..300 {
             run.step();
         }
@@ -65,9 +68,9 @@ fn fixed_histories_are_those_of_the_reference() {
 }
 
 impl Run {
-    fn new(seed: u64, guard: PurgeGuard) -> Self {
+    fn new(seed: u64, guard: PurgeGuard, (strategy, flush): (Strategy, FlushPolicy)) -> Self {
         let mut options = unhurried();
-        options.purge_guard = guard;
+        (options.purge_guard, options.strategy, options.flush) = (guard, strategy, flush);
         Self {
             random: Random::new(seed),
             rig: Rig::with(options),
@@ -81,8 +84,8 @@ impl Run {
 
     /// Both what is accepted and what is refused must have been common.
     fn end(&self, steps: u64) {
-        if steps >= 20_000 {
-            assert!(self.accepted > steps / 10, "only {} batches are accepted", self.accepted);
+        if steps >= 60_000 {
+            assert!(self.accepted > steps / 60, "only {} batches are accepted", self.accepted);
             let expected = if self.guard == PurgeGuard::Snapshot { 9 } else { 8 };
             assert!(self.refused.len() >= expected, "{:?}", self.refused);
         }
@@ -97,8 +100,11 @@ impl Run {
             }
             1 => {
                 self.rig.cut_power().unwrap();
-                self.now = self.history[0].clone();
-                self.history.truncate(1);
+                let synced = self.history[0].clone();
+                self.find();
+                let by_policy = self.rig.options.strategy != Strategy::DiskFirst
+                    || matches!(self.rig.options.flush, FlushPolicy::Batch { .. });
+                assert!(by_policy || self.now == synced, "more than was synced has stayed");
             }
             2 => {
                 self.rig.store().reopen().unwrap();
@@ -162,11 +168,18 @@ impl Run {
         assert!(matches!(answer, Err(Error::Engine(_))), "{answer:?}");
         self.rig.store().reopen().unwrap();
         self.history.push(next);
+        let same = self.history[0] == self.history[1];
+        let found = self.find();
+        assert!(!settled || same || found == usize::from(done));
+    }
+
+    /// Goes on from what the store shows: a state that was accepted, the newest of those alike.
+    fn find(&mut self) -> usize {
         let found = self.history.iter().rposition(|state| self.shows(state));
         let found = found.expect("a state that was accepted");
-        assert!(!settled || found == usize::from(done) || self.history[0] == self.history[1]);
         self.now = self.history[found].clone();
         self.history = vec![self.now.clone()];
+        found
     }
 
     fn shows(&self, state: &References) -> bool {

@@ -15,7 +15,9 @@ use std::time::Duration;
 use common::{Rig, unhurried, view, wanted};
 use kvlogdb_conformance::reference::{References, log_batch};
 use kvlogdb_conformance::{Random, draw};
-use kvlogdb_log::{Durability, FlushPolicy, LogBatch, LogStore, PurgeGuard, ReplicaId, WhenFull};
+use kvlogdb_log::{
+    Durability, FlushPolicy, LogBatch, LogStore, PurgeGuard, ReplicaId, Strategy, WhenFull,
+};
 
 const THREADS: u64 = 4;
 const REPLICAS: u64 = 3;
@@ -82,9 +84,10 @@ fn apply(
     }
 }
 
-fn stress(flush: FlushPolicy, seed: u64) {
+fn stress((strategy, flush): (Strategy, FlushPolicy), seed: u64) {
     let mut options = unhurried();
-    (options.flush, options.mark_interval) = (flush, Duration::from_millis(2));
+    (options.strategy, options.flush) = (strategy, flush);
+    options.mark_interval = Duration::from_millis(2);
     (options.cache_bytes, options.queue_bytes, options.queue_entries) = (2_000, 20_000, 40);
     let mut rig = Rig::with(options);
     let (done, calls) = (AtomicBool::new(false), Calls::default());
@@ -128,12 +131,7 @@ fn threads_beside_each_other_see_each_their_own_history() {
     let seed = std::env::var("KVLOGDB_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
     let seed = seed.unwrap_or_else(|| u64::from(clock.subsec_nanos()));
     println!("KVLOGDB_SEED={seed}");
-    let interval = Duration::from_millis(1);
-    for flush in [
-        FlushPolicy::Immediate,
-        FlushPolicy::Adaptive,
-        FlushPolicy::Batch { entries: 10, interval },
-    ] {
-        stress(flush, seed);
+    for mode in common::modes() {
+        stress(mode, seed);
     }
 }

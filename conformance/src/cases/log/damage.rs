@@ -60,6 +60,19 @@ fn expect_corrupt_at(what: &str, answer: kvlogdb_log::Result<()>, wanted: u64) -
     }
 }
 
+/// Where working sets are read at open, damage in one shows there: expects that the replica is
+/// refused, and that the index is named. Answers whether it is so.
+fn is_refused_at_open(logs: &Logs, index: u64) -> Checked<bool> {
+    if !logs.mode().is_mem_first() {
+        return Ok(false);
+    }
+    let damaged = logs.store().damaged()?;
+    let named = |what: &str| what.contains(&format!("at index {index}:"));
+    ensure!(damaged.iter().any(|(_, what)| named(what)), "not at {index}: {damaged:?}");
+    expect_refused_by_name(logs)?;
+    Ok(true)
+}
+
 /// The neighbour of the damaged log, which must be served as ever.
 fn expect_neighbour(logs: &Logs) -> Checked {
     expect_runs(&logs.log(N), &[(1, 1..=5)]).during("the neighbour")
@@ -76,6 +89,9 @@ pub(in crate::cases) fn a_hole_is_an_error_and_not_the_end(env: &Env) -> Checked
         batch.remove_entries(name(engine, R)?, 8, 10);
         Ok(())
     })?;
+    if is_refused_at_open(&logs, 8)? {
+        return Ok(());
+    }
     let log = logs.log(R);
     expect_eq("the last index", &log.last_index()?, &Some(20))?;
     expect_eq("before the hole", &log.entries(..8, u64::MAX)?, &run(R, 1, 1..=7))?;
@@ -114,6 +130,9 @@ pub(in crate::cases) fn flipped_bits_are_reported_where_they_are(env: &Env) -> C
         Ok(())
     })?;
     ensure!(flipped.len() > 30, "a record of only {} bytes", flipped.len());
+    if is_refused_at_open(&logs, 5)? {
+        return Ok(());
+    }
     for &index in &flipped {
         expect_corrupt(&logs, index)?;
     }
@@ -137,6 +156,9 @@ pub(in crate::cases) fn records_under_another_key_are_reported(env: &Env) -> Che
         }
         Ok(())
     })?;
+    if is_refused_at_open(&logs, 3)? {
+        return Ok(());
+    }
     for index in [3, 4, 5, 9] {
         expect_corrupt(&logs, index)?;
     }
@@ -165,6 +187,9 @@ pub(in crate::cases) fn an_intact_record_of_another_term_is_reported(env: &Env) 
         let key = name(engine, R)?.at(6);
         Ok(batch.put_entry(key, &[&of_term(engine, key, 2)?])?)
     })?;
+    if is_refused_at_open(&logs, 6)? {
+        return Ok(());
+    }
     expect_corrupt(&logs, 6)?;
     expect_eq("problems", &named(&logs)?, &vec![(ProblemKind::Term, Some(R), Some(6))])?;
     logs.edit(|engine, batch| {
@@ -189,6 +214,9 @@ pub(in crate::cases) fn records_of_another_length_are_reported(env: &Env) -> Che
         batch.put_entry(log.at(6), &[&stored(engine, log, 6)?, b"more"])?;
         Ok(batch.put_entry(log.at(8), &[short])?)
     })?;
+    if is_refused_at_open(&logs, 2)? {
+        return Ok(());
+    }
     for index in [2, 4, 6, 8] {
         expect_corrupt(&logs, index)?;
     }

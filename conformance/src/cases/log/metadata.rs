@@ -87,7 +87,8 @@ fn votes_are_synced(logs: &Logs) -> Checked {
             batch.set_hard_state(R, state);
         }
     };
-    let (synced, buffered) = (vec![Durability::Synced], vec![Durability::Buffered]);
+    let [synced, buffered] =
+        [Durability::Synced, Durability::Buffered].map(|asked| vec![logs.mode().durability(asked)]);
     expect_eq("an append", &asked_by(&append(1))?, &buffered)?;
     expect_eq("a term", &asked_by(&save(hard_state(1, None, None)))?, &synced)?;
     expect_eq("a vote", &asked_by(&save(hard_state(1, Some(4), None)))?, &synced)?;
@@ -113,7 +114,8 @@ pub(in crate::cases) fn durability_reaches_the_engine_as_it_was_asked(logs: &mut
         logs.log(R).append(run(R, 1, index..=index), durability)?;
         logs.store().check()?; // what was accepted is written by then, and not synced for it
     }
-    expect_eq("writes", &logs.writes().take(), &all.to_vec())?;
+    let wanted = all.map(|asked| logs.mode().durability(asked));
+    expect_eq("writes", &logs.writes().take(), &wanted.to_vec())?;
     logs.store().sync()?;
     expect_eq("a sync", &logs.writes().take(), &vec![Durability::Synced])
 }

@@ -2,11 +2,13 @@
 
 pub(super) mod appending;
 pub(super) mod batches;
+pub(super) mod commits;
 pub(super) mod copies;
 pub(super) mod damage;
 pub(super) mod differential;
 pub(super) mod edges;
 pub(super) mod installing;
+pub(super) mod limits;
 pub(super) mod lives;
 pub(super) mod lost;
 pub(super) mod metadata;
