@@ -10,7 +10,7 @@ use crate::faults::{Call, Effect};
 use crate::kill::Kills;
 use crate::report::Tally;
 use crate::run::{Examiner, Medium};
-use crate::spec::{Asks, Engine, Marking, Policy, Shape, Spec};
+use crate::spec::{Asks, Engine, Marking, Policy, Shape, Spec, Strategy};
 use crate::trace::Cache;
 use crate::trials::catch::{self, Catch};
 use crate::trials::crash::Crash;
@@ -158,25 +158,34 @@ fn on_files(engine: Engine) -> Vec<Named> {
     }
     let rot = Rot { medium, spec, at_rest: share(engine, 300), reads: Some(strides) };
     all.push((format!("{engine}::rot"), Trial::Rot(rot)));
-    let kills = Kills { spec, time: Duration::from_secs(6) };
-    all.push((format!("{engine}::kill"), Trial::Kills(kills)));
+    for &strategy in Strategy::ALL {
+        let mut spec = spec;
+        (spec.asks, spec.strategy) = (Asks::Mixed, strategy);
+        let kills = Kills { spec, time: Duration::from_secs(4) };
+        all.push((format!("{engine}::kill::{strategy}_first"), Trial::Kills(kills)));
+    }
     all
 }
 
 /// Several writers, other policies, and writes that do not wait.
 fn writers() -> Vec<Named> {
     let mut all = Vec::new();
+    use {Asks::*, Marking::*, Policy::*, Strategy::*};
     let variants = [
-        ("four_writers", 4, Policy::Adaptive, Asks::Synced, Marking::Seldom),
-        ("four_writers_with_callbacks", 4, Policy::Batch, Asks::Callback, Marking::Always),
-        ("one_writer_with_callbacks", 1, Policy::Immediate, Asks::Callback, Marking::Seldom),
-        ("mostly_buffered", 1, Policy::Batch, Asks::Mixed, Marking::Always),
-        ("mostly_buffered_by_four", 4, Policy::Immediate, Asks::Mixed, Marking::Seldom),
+        ("four_writers", 4, Adaptive, Synced, Disk, Seldom),
+        ("four_writers_with_callbacks", 4, Batch, Callback, Disk, Always),
+        ("one_writer_with_callbacks", 1, Immediate, Callback, Disk, Seldom),
+        ("mostly_buffered", 1, Batch, Mixed, Disk, Always),
+        ("mostly_buffered_by_four", 4, Immediate, Mixed, Disk, Seldom),
+        ("mem_first", 1, Adaptive, Mixed, Mem, Always),
+        ("mem_first_by_four", 4, Batch, Mixed, Mem, Seldom),
+        ("mem_first_with_callbacks", 4, Immediate, Callback, Mem, Always),
     ];
-    for (name, writers, policy, asks, marking) in variants {
+    for (name, writers, policy, asks, strategy, marking) in variants {
         let vary = |engine| {
             let mut spec = Spec::new(engine, Shape::Conflict, SEED, 60 / writers);
-            (spec.writers, spec.policy, spec.asks, spec.marking) = (writers, policy, asks, marking);
+            (spec.writers, spec.policy, spec.asks) = (writers, policy, asks);
+            (spec.strategy, spec.marking) = (strategy, marking);
             spec
         };
         let model = Model::Journal;
@@ -208,6 +217,7 @@ pub(crate) fn drawn(random: &mut Random, engine: Engine) -> Trial {
     spec.writers = *random.pick(&[1, 1, 1, 4]);
     spec.policy = *random.pick(Policy::ALL);
     spec.asks = *random.pick(Asks::ALL);
+    spec.strategy = *random.pick(Strategy::ALL);
     spec.marking = *random.pick(Marking::ALL);
     spec.commands = (20 + random.below(80)) / spec.writers;
     let model = *random.pick(&Model::ALL);
