@@ -167,21 +167,30 @@ fn on_files(engine: Engine) -> Vec<Named> {
     all
 }
 
+/// How many write, and in what way.
+type Writers = (&'static str, u64, Policy, Asks, Strategy, Marking);
+
+const WRITERS: [Writers; 8] = {
+    const DISK: Strategy = Strategy::Disk;
+    const MEM: Strategy = Strategy::Mem;
+    const SELDOM: Marking = Marking::Seldom;
+    const ALWAYS: Marking = Marking::Always;
+    [
+        ("four_writers", 4, Policy::Adaptive, Asks::Synced, DISK, SELDOM),
+        ("four_writers_with_callbacks", 4, Policy::Batch, Asks::Callback, DISK, ALWAYS),
+        ("one_writer_with_callbacks", 1, Policy::Immediate, Asks::Callback, DISK, SELDOM),
+        ("mostly_buffered", 1, Policy::Batch, Asks::Mixed, DISK, ALWAYS),
+        ("mostly_buffered_by_four", 4, Policy::Immediate, Asks::Mixed, DISK, SELDOM),
+        ("mem_first", 1, Policy::Adaptive, Asks::Mixed, MEM, ALWAYS),
+        ("mem_first_by_four", 4, Policy::Batch, Asks::Mixed, MEM, SELDOM),
+        ("mem_first_with_callbacks", 4, Policy::Immediate, Asks::Callback, MEM, ALWAYS),
+    ]
+};
+
 /// Several writers, other policies, and writes that do not wait.
 fn writers() -> Vec<Named> {
     let mut all = Vec::new();
-    use {Asks::*, Marking::*, Policy::*, Strategy::*};
-    let variants = [
-        ("four_writers", 4, Adaptive, Synced, Disk, Seldom),
-        ("four_writers_with_callbacks", 4, Batch, Callback, Disk, Always),
-        ("one_writer_with_callbacks", 1, Immediate, Callback, Disk, Seldom),
-        ("mostly_buffered", 1, Batch, Mixed, Disk, Always),
-        ("mostly_buffered_by_four", 4, Immediate, Mixed, Disk, Seldom),
-        ("mem_first", 1, Adaptive, Mixed, Mem, Always),
-        ("mem_first_by_four", 4, Batch, Mixed, Mem, Seldom),
-        ("mem_first_with_callbacks", 4, Immediate, Callback, Mem, Always),
-    ];
-    for (name, writers, policy, asks, strategy, marking) in variants {
+    for (name, writers, policy, asks, strategy, marking) in WRITERS {
         let vary = |engine| {
             let mut spec = Spec::new(engine, Shape::Conflict, SEED, 60 / writers);
             (spec.writers, spec.policy, spec.asks) = (writers, policy, asks);
