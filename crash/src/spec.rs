@@ -12,6 +12,8 @@ pub const MAX_WRITERS: u64 = 8;
 /// How long commits collect under [`Policy::Batch`].
 const BATCH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(3);
 const BATCH_ENTRIES: usize = 16;
+/// More than any run keeps in memory.
+const MEMORY_BYTES: usize = 1 << 30;
 
 /// Declares an enum whose variants are words of a line.
 macro_rules! words {
@@ -116,6 +118,16 @@ words! {
 }
 
 words! {
+    /// Whether writes wait for the disk, and what is in memory.
+    Strategy {
+        /// They wait where they ask to be synced; memory holds what was read or written last.
+        Disk = "disk",
+        /// They do not, and memory holds every log from its snapshot on.
+        Mem = "mem",
+    }
+}
+
+words! {
     /// How often the sidecar is written.
     Marking {
         /// With every commit.
@@ -174,6 +186,16 @@ impl Policy {
     }
 }
 
+impl Strategy {
+    /// The log's own setting.
+    pub fn setting(self) -> kvlogdb::Strategy {
+        match self {
+            Self::Disk => kvlogdb::Strategy::DiskFirst,
+            Self::Mem => kvlogdb::Strategy::MemFirst { memory_bytes: MEMORY_BYTES },
+        }
+    }
+}
+
 /// Everything that decides what a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Spec {
@@ -191,6 +213,8 @@ pub struct Spec {
     pub policy: Policy,
     /// What durability is asked for.
     pub asks: Asks,
+    /// Whether writes wait for the disk.
+    pub strategy: Strategy,
     /// How often the sidecar is written.
     pub marking: Marking,
     /// What goes wrong on purpose.
@@ -208,6 +232,7 @@ impl Spec {
             writers: 1,
             policy: Policy::Adaptive,
             asks: Asks::Synced,
+            strategy: Strategy::Disk,
             marking: Marking::Always,
             lie: Lie::None,
         }
@@ -216,11 +241,12 @@ impl Spec {
 
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { engine, shape, seed, commands, writers, policy, asks, marking, lie } = self;
+        let Self { engine, shape, seed, commands, writers, .. } = self;
+        let Self { policy, asks, strategy, marking, lie, .. } = self;
         write!(
             f,
             "engine={engine} shape={shape} seed={seed} commands={commands} writers={writers} \
-             policy={policy} asks={asks} marking={marking} lie={lie}"
+             policy={policy} asks={asks} strategy={strategy} marking={marking} lie={lie}"
         )
     }
 }
@@ -242,6 +268,7 @@ impl FromStr for Spec {
         }
         spec.policy = field(line, "policy")?.parse()?;
         spec.asks = field(line, "asks")?.parse()?;
+        spec.strategy = field(line, "strategy")?.parse()?;
         spec.marking = field(line, "marking")?.parse()?;
         spec.lie = field(line, "lie")?.parse()?;
         Ok(spec)
@@ -271,6 +298,7 @@ mod tests {
         spec.writers = 4;
         spec.policy = Policy::Batch;
         spec.asks = Asks::Callback;
+        spec.strategy = Strategy::Mem;
         spec.marking = Marking::Seldom;
         spec.lie = Lie::SwapsValues;
         assert_eq!(format!("x=1 {spec} y=2").parse::<Spec>().unwrap(), spec);

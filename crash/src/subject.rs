@@ -44,6 +44,7 @@ fn options(spec: &Spec, torn: TornTail) -> Options {
     let mut options = Options::new()
         .flush_policy(spec.policy.flush())
         .mark_interval(mark_interval(spec))
+        .strategy(spec.strategy.setting())
         .redb(redb_options(spec));
     if let Some(kind) = spec.engine.kind() {
         options = options.engine(kind);
@@ -75,6 +76,7 @@ fn log_options(spec: &Spec, place: &Place) -> LogOptions {
     let mut log = LogOptions::default();
     log.flush = spec.policy.flush();
     log.mark_interval = mark_interval(spec);
+    log.strategy = spec.strategy.setting();
     if let Place::Dir(dir) = place {
         log.sidecar = Some(sidecar_path(dir));
     }

@@ -87,7 +87,10 @@ impl redb::StorageBackend for MemoryDisk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
-            done += self.volume().write(self.file, offset + done as u64, rest)?;
+            match self.volume().write(self.file, offset + done as u64, rest)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => done += count,
+            }
         }
         Ok(())
     }

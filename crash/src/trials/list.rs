@@ -10,7 +10,7 @@ use crate::faults::{Call, Effect};
 use crate::kill::Kills;
 use crate::report::Tally;
 use crate::run::{Examiner, Medium};
-use crate::spec::{Asks, Engine, Marking, Policy, Shape, Spec};
+use crate::spec::{Asks, Engine, Marking, Policy, Shape, Spec, Strategy};
 use crate::trace::Cache;
 use crate::trials::catch::{self, Catch};
 use crate::trials::crash::Crash;
@@ -158,25 +158,43 @@ fn on_files(engine: Engine) -> Vec<Named> {
     }
     let rot = Rot { medium, spec, at_rest: share(engine, 300), reads: Some(strides) };
     all.push((format!("{engine}::rot"), Trial::Rot(rot)));
-    let kills = Kills { spec, time: Duration::from_secs(6) };
-    all.push((format!("{engine}::kill"), Trial::Kills(kills)));
+    for &strategy in Strategy::ALL {
+        let mut spec = spec;
+        (spec.asks, spec.strategy) = (Asks::Mixed, strategy);
+        let kills = Kills { spec, time: Duration::from_secs(4) };
+        all.push((format!("{engine}::kill::{strategy}_first"), Trial::Kills(kills)));
+    }
     all
 }
+
+/// How many write, and in what way.
+type Writers = (&'static str, u64, Policy, Asks, Strategy, Marking);
+
+const WRITERS: [Writers; 8] = {
+    const DISK: Strategy = Strategy::Disk;
+    const MEM: Strategy = Strategy::Mem;
+    const SELDOM: Marking = Marking::Seldom;
+    const ALWAYS: Marking = Marking::Always;
+    [
+        ("four_writers", 4, Policy::Adaptive, Asks::Synced, DISK, SELDOM),
+        ("four_writers_with_callbacks", 4, Policy::Batch, Asks::Callback, DISK, ALWAYS),
+        ("one_writer_with_callbacks", 1, Policy::Immediate, Asks::Callback, DISK, SELDOM),
+        ("mostly_buffered", 1, Policy::Batch, Asks::Mixed, DISK, ALWAYS),
+        ("mostly_buffered_by_four", 4, Policy::Immediate, Asks::Mixed, DISK, SELDOM),
+        ("mem_first", 1, Policy::Adaptive, Asks::Mixed, MEM, ALWAYS),
+        ("mem_first_by_four", 4, Policy::Batch, Asks::Mixed, MEM, SELDOM),
+        ("mem_first_with_callbacks", 4, Policy::Immediate, Asks::Callback, MEM, ALWAYS),
+    ]
+};
 
 /// Several writers, other policies, and writes that do not wait.
 fn writers() -> Vec<Named> {
     let mut all = Vec::new();
-    let variants = [
-        ("four_writers", 4, Policy::Adaptive, Asks::Synced, Marking::Seldom),
-        ("four_writers_with_callbacks", 4, Policy::Batch, Asks::Callback, Marking::Always),
-        ("one_writer_with_callbacks", 1, Policy::Immediate, Asks::Callback, Marking::Seldom),
-        ("mostly_buffered", 1, Policy::Batch, Asks::Mixed, Marking::Always),
-        ("mostly_buffered_by_four", 4, Policy::Immediate, Asks::Mixed, Marking::Seldom),
-    ];
-    for (name, writers, policy, asks, marking) in variants {
+    for (name, writers, policy, asks, strategy, marking) in WRITERS {
         let vary = |engine| {
             let mut spec = Spec::new(engine, Shape::Conflict, SEED, 60 / writers);
-            (spec.writers, spec.policy, spec.asks, spec.marking) = (writers, policy, asks, marking);
+            (spec.writers, spec.policy, spec.asks) = (writers, policy, asks);
+            (spec.strategy, spec.marking) = (strategy, marking);
             spec
         };
         let model = Model::Journal;
@@ -208,6 +226,7 @@ pub(crate) fn drawn(random: &mut Random, engine: Engine) -> Trial {
     spec.writers = *random.pick(&[1, 1, 1, 4]);
     spec.policy = *random.pick(Policy::ALL);
     spec.asks = *random.pick(Asks::ALL);
+    spec.strategy = *random.pick(Strategy::ALL);
     spec.marking = *random.pick(Marking::ALL);
     spec.commands = (20 + random.below(80)) / spec.writers;
     let model = *random.pick(&Model::ALL);
