@@ -127,6 +127,33 @@ fn what_nobody_waits_for_becomes_durable_all_the_same() {
     });
 }
 
+/// Counts how often the sidecar was written.
+#[derive(Default)]
+struct Marks(AtomicUsize);
+
+impl Observer for Marks {
+    fn event(&self, event: &Event) {
+        self.0.fetch_add(usize::from(matches!(event, Event::Marked { .. })), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_write_is_marked_although_none_follows() {
+    explore(|| {
+        let (disk, marks) = (Disk::default(), Arc::new(Marks::default()));
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options();
+        options.sidecar = Some(dir.path().join("SEQ"));
+        options.observer = Some(Arc::clone(&marks) as _);
+        let store = open(&disk, options);
+        let before = marks.0.load(Ordering::Relaxed);
+        store.log(A).append(entries(1, 1..=1), Durability::Synced).unwrap();
+        while marks.0.load(Ordering::Relaxed) == before {
+            thread::yield_now();
+        }
+    });
+}
+
 #[test]
 fn a_late_completion_vouches_for_nothing_that_was_replaced() {
     explore(|| {
