@@ -8,7 +8,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, Runner};
 
 /// How many schedules each scheduler tries unless `KVLOGDB_SCHEDULES` says how many.
-const SCHEDULES: usize = 200;
+const SCHEDULES: usize = 100;
 /// How many changes of priority the one scheduler makes that counts them.
 const DEPTHS: [usize; 2] = [2, 5];
 /// What a thread may take; the scheduler's default is for smaller code.
