@@ -22,6 +22,7 @@ enum Bound {
 
 struct Case {
     name: String,
+    workload: String,
     bounds: [Bound; 3],
     /// Of redb, fjall and sled.
     figures: [Option<Spread>; 3],
@@ -29,16 +30,29 @@ struct Case {
 
 const ENGINES: [EngineKind; 3] = [EngineKind::Redb, EngineKind::Fjall, EngineKind::Sled];
 
-/// Every case with its figures; one without any was not measured.
+/// Why there is no figure.
+fn missing(record: &Record, workload: &str, engine: EngineKind) -> String {
+    let log = log_on(engine);
+    let mut cells = record.cells.iter().filter(|cell| cell.name == workload && cell.subject == log);
+    match cells.next() {
+        None => "-".to_owned(),
+        Some(cell) if cell.measured().is_none() => "failed".to_owned(),
+        Some(_) => "no pair on the same disk".to_owned(),
+    }
+}
+
+/// Every case with its figures, but those of which nothing was measured.
 pub(super) fn table(record: &Record, sizes: &Sizes, style: Style) -> String {
     let rows: Vec<Vec<String>> = cases(record, sizes)
         .into_iter()
-        .filter(|case| case.figures.iter().any(Option::is_some))
+        .filter(|case| record.cells.iter().any(|cell| cell.name == case.workload))
         .map(|case| {
-            let figures = case.figures.iter().zip(case.bounds);
-            let shown =
-                figures.map(|(figure, bound)| figure.map_or("-".into(), |f| show(f, bound)));
-            std::iter::once(case.name).chain(shown).collect()
+            let figures = case.figures.iter().zip(case.bounds).zip(ENGINES);
+            let shown = figures.map(|((figure, bound), engine)| match figure {
+                Some(figure) => show(*figure, bound),
+                None => missing(record, &case.workload, engine),
+            });
+            std::iter::once(case.name.clone()).chain(shown).collect()
         })
         .collect();
     render(&["case", "redb", "fjall", "sled with its real sync"], &rows, style)
@@ -52,8 +66,14 @@ fn cases(record: &Record, sizes: &Sizes) -> Vec<Case> {
     cases
 }
 
-fn case(name: &str, bounds: [Bound; 3], figure: &dyn Fn(EngineKind) -> Option<Spread>) -> Case {
-    Case { name: name.to_owned(), bounds, figures: ENGINES.map(figure) }
+fn case(
+    name: &str,
+    bounds: [Bound; 3],
+    workload: &Workload,
+    figure: &dyn Fn(EngineKind) -> Option<Spread>,
+) -> Case {
+    let workload = workload.name();
+    Case { name: name.to_owned(), workload, bounds, figures: ENGINES.map(figure) }
 }
 
 struct Found<'a> {
@@ -79,7 +99,7 @@ impl Found<'_> {
     fn against_bare(&self, sizes: &Sizes) -> Vec<Case> {
         let row = |name, least, workload: Workload| {
             let part = |engine| self.part(&workload, engine, &bare(engine));
-            case(name, [Bound::AtLeast(least); 3], &part)
+            case(name, [Bound::AtLeast(least); 3], &workload, &part)
         };
         let (random, tail) = (sizes.get(GetOrder::Random), sizes.get(GetOrder::Tail));
         vec![
@@ -93,15 +113,15 @@ impl Found<'_> {
 
     fn of_controls(&self, sizes: &Sizes) -> Vec<Case> {
         let row = |name, bounds, workload: &Workload, control: &str| {
-            case(name, bounds, &|engine| self.part(workload, engine, control))
+            case(name, bounds, workload, &|engine| self.part(workload, engine, control))
         };
         let floors = [(0.25, 0.6), (0.65, 0.9), (0.4, 0.5)]
             .map(|(floor, aim)| Bound::FloorAndAim(floor, aim));
         let (some, many) = (sizes.many(32, 64), sizes.many(256, 1000));
-        let growing = [Bound::Stated; 3];
-        let blocked = sizes.blocked().name();
+        let (growing, at_least_one) = ([Bound::Stated; 3], [Bound::AtLeast(1.0); 3]);
+        let (blocked, flying) = (sizes.blocked().name(), sizes.in_flight());
         let in_flight = |engine| {
-            let (name, log) = (sizes.in_flight().name(), log_on(engine));
+            let (name, log) = (flying.name(), log_on(engine));
             self.record.rate_ratio((&name, &log), (&blocked, &log))
         };
         vec![
@@ -109,13 +129,13 @@ impl Found<'_> {
             row("  of the growing control", growing, &some, CONTROL_GROWING),
             row("256 writers x 1,000 groups, of control", floors, &many, CONTROL),
             row("  of the growing control", growing, &many, CONTROL_GROWING),
-            case("64 in flight of 64 blocked writers", [Bound::AtLeast(1.0); 3], &in_flight),
+            case("64 in flight of 64 blocked writers", at_least_one, &flying, &in_flight),
         ]
     }
 
     fn of_their_own(&self, sizes: &Sizes) -> Vec<Case> {
         let row = |name, bounds, workload: Workload, figure| {
-            case(name, bounds, &|engine| self.figure(&workload, engine, figure))
+            case(name, bounds, &workload, &|engine| self.figure(&workload, engine, figure))
         };
         let purging = [1.5, 1.5, 2.0].map(Bound::AtMost);
         let memory = [48.0, 80.0, 160.0].map(Bound::AtMostMebibytes);
