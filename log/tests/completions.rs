@@ -283,14 +283,14 @@ fn the_last_handle_may_go_within_a_callback_with_more_behind_it() {
 #[test]
 fn callbacks_are_called_although_the_last_handle_goes_while_another_is() {
     let rig = Rig::with(immediate());
-    let (began, begin) = mpsc::channel();
+    let (began, inside) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
     let busy = move |_: Result<&[_]>| {
         began.send(()).unwrap();
         wait.recv().unwrap();
     };
     rig.store().submit_with(&append(1, 1), WhenFull::Wait, busy).unwrap();
-    begin.recv().unwrap();
+    inside.recv().unwrap();
     let told = Told::default();
     for number in 0..3 {
         submit_telling(rig.store(), number, &told);
