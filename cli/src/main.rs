@@ -4,6 +4,7 @@
 
 mod build;
 mod check;
+mod compare;
 mod dump;
 mod exit;
 mod export;
@@ -48,9 +49,14 @@ enum Command {
     /// Apply a recorded trace to a store on each engine, reopen it, check it, and compare it with
     /// the trace.
     Replay(replay::Args),
+    /// Measure the engines on the disk of a directory, and say which one to take there.
+    Compare(compare::Args),
 }
 
 fn main() -> ExitCode {
+    if compare::serve_cell() {
+        return ExitCode::SUCCESS;
+    }
     let command = Cli::parse().command;
     let answer = catch_unwind(AssertUnwindSafe(|| run(&command)));
     match answer.unwrap_or_else(|panic| Err(panicked(&*panic))) {
@@ -74,6 +80,7 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Import(args) => import::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Compare(args) => compare::run(args),
     }
 }
 

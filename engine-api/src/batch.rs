@@ -148,6 +148,13 @@ impl WriteBatch {
         self.arena.len()
     }
 
+    /// The arena, for engines that store batches as they stand: [`Operations::decode`] reads it,
+    /// and several of them one behind the other, too. Engines keep this form on disks, so changing
+    /// it changes their layouts. It has no checksum of its own.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.arena
+    }
+
     /// Drops the operations and keeps the memory.
     pub fn clear(&mut self) {
         self.arena.clear();
@@ -218,10 +225,53 @@ fn too_large(what: &'static str, len_bytes: usize, limit_bytes: usize) -> Error 
 /// The operations of a [`WriteBatch`], borrowed from its arena.
 #[derive(Debug, Clone)]
 pub struct Operations<'a> {
+    /// Whole operations only.
     rest: &'a [u8],
 }
 
 impl<'a> Operations<'a> {
+    /// The operations in bytes that [`WriteBatch::as_bytes`] gave, `None` where the bytes are
+    /// anything else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kvlogdb_engine_api::{LogName, WriteBatch, batch::Operations};
+    ///
+    /// let mut batch = WriteBatch::new();
+    /// batch.put_entry(LogName::default().at(1), &[b"first"])?;
+    /// let stored = batch.as_bytes().to_vec();
+    /// assert!(Operations::decode(&stored).unwrap().eq(batch.operations()));
+    /// assert!(Operations::decode(&stored[1..]).is_none());
+    /// # Ok::<(), kvlogdb_engine_api::Error>(())
+    /// ```
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut checked = Self { rest: bytes };
+        while !checked.rest.is_empty() {
+            checked.step()?;
+        }
+        Some(Self { rest: bytes })
+    }
+
+    /// The next operation, `None` where the bytes are none.
+    fn step(&mut self) -> Option<Operation<'a>> {
+        let [operation] = self.array()?;
+        Some(match operation {
+            PUT_ENTRY => {
+                let log = self.log()?;
+                Operation::PutEntry { key: log.at(self.u64()?), value: self.value()? }
+            }
+            REMOVE_ENTRIES => {
+                let log = self.log()?;
+                Operation::RemoveEntries { log, first: self.u64()?, last: self.u64()? }
+            }
+            REMOVE_LOG => Operation::RemoveLog { log: self.log()? },
+            PUT_META => Operation::PutMeta { key: self.meta()?, value: self.value()? },
+            REMOVE_META => Operation::RemoveMeta { key: self.meta()? },
+            _ => return None,
+        })
+    }
+
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
@@ -248,9 +298,11 @@ impl<'a> Operations<'a> {
     }
 
     fn meta(&mut self) -> Option<MetaKey> {
-        let [scope] = self.array()?;
-        let scope =
-            if scope == SCOPE_STORE { Scope::Store } else { Scope::Replica(self.replica()?) };
+        let scope = match self.array()? {
+            [SCOPE_STORE] => Scope::Store,
+            [SCOPE_REPLICA] => Scope::Replica(self.replica()?),
+            _ => return None,
+        };
         Some(MetaKey { scope, slot: self.array().map(u16::from_le_bytes)? })
     }
 
@@ -264,21 +316,7 @@ impl<'a> Iterator for Operations<'a> {
     type Item = Operation<'a>;
 
     fn next(&mut self) -> Option<Operation<'a>> {
-        let [operation] = self.array()?;
-        Some(match operation {
-            PUT_ENTRY => {
-                let log = self.log()?;
-                Operation::PutEntry { key: log.at(self.u64()?), value: self.value()? }
-            }
-            REMOVE_ENTRIES => {
-                let log = self.log()?;
-                Operation::RemoveEntries { log, first: self.u64()?, last: self.u64()? }
-            }
-            REMOVE_LOG => Operation::RemoveLog { log: self.log()? },
-            PUT_META => Operation::PutMeta { key: self.meta()?, value: self.value()? },
-            REMOVE_META => Operation::RemoveMeta { key: self.meta()? },
-            _ => unreachable!("only WriteBatch writes its arena"),
-        })
+        self.step()
     }
 }
 
@@ -310,6 +348,30 @@ mod tests {
         ];
         assert!(batch.operations().eq(expected));
         assert_eq!(batch.len(), expected.len());
+    }
+
+    #[test]
+    fn an_arena_reads_back_from_its_bytes_and_no_cut_of_it_does() {
+        let mut batch = WriteBatch::new();
+        batch.put_entry(LOG.at(7), &[b"abc"]).unwrap();
+        batch.remove_entries(LOG, 0, u64::MAX);
+        batch.remove_log(LOG);
+        batch.put_meta(MetaKey::store(3), &[b"store"]).unwrap();
+        batch.remove_meta(MetaKey::replica(REPLICA, 0));
+        let bytes = batch.as_bytes();
+        let mut ends = 0;
+        for len in 0..=bytes.len() {
+            let count = Operations::decode(&bytes[..len]).map(Iterator::count);
+            assert!(count.is_none_or(|count| count == ends), "{len}: {count:?}");
+            ends += usize::from(count.is_some());
+        }
+        assert_eq!(ends, batch.len() + 1);
+        let twice = [bytes, bytes].concat();
+        let decoded = Operations::decode(&twice).unwrap();
+        assert!(decoded.eq(batch.operations().chain(batch.operations())));
+        for foreign in [&[0][..], &[6], &[REMOVE_META, 2, 0, 0]] {
+            assert!(Operations::decode(foreign).is_none(), "{foreign:?}");
+        }
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::manifest::MANIFEST;
-use crate::{Error, MAX_IDENTITY_BYTES, Manifest, Result, fs as durable};
+use crate::{Error, MAX_IDENTITY_BYTES, Manifest, Poison, Result, fs as durable};
 
 const LOCK: &str = "LOCK";
 const ENGINE: &str = "engine";
+const SIDECAR: &str = "SEQ";
 const ENGINE_TEMPORARY: &str = "engine.tmp";
+/// There while what the cache holds may differ from what the disk does.
+pub(crate) const DOUBT: &str = "DOUBT";
 /// What a creation that was cut short can leave behind.
 const LEFTOVERS: [&str; 4] = [LOCK, ENGINE, ENGINE_TEMPORARY, "MANIFEST.tmp"];
 /// What a file system puts into its own root, which may be the store's directory.
@@ -55,6 +58,7 @@ pub enum Creation {
 /// DIR/MANIFEST   engine, layout and identity; written last
 /// DIR/LOCK       held by the one handle
 /// DIR/SEQ        the log's sidecar
+/// DIR/DOUBT      only after a failed write or sync, until the store is opened again
 /// DIR/engine/    the engine's own files
 /// ```
 ///
@@ -109,7 +113,11 @@ impl StoreDir {
             Some(_) if !root.join(ENGINE).is_dir() => {
                 return Err(Error::corrupt("the store has a MANIFEST and no engine directory"));
             }
-            Some(found) => found,
+            Some(found) => {
+                settle_doubt(root)
+                    .map_err(|error| Error::io("write the store's files once more", error))?;
+                found
+            }
             None => {
                 allow_creation(root, options.creation)?;
                 build(root, wanted, create)?
@@ -136,8 +144,39 @@ impl StoreDir {
     /// Syncs every file and directory of the store. An engine calls this after every open and
     /// before it serves: what a reopened store answers may be acted upon, and may so far have been
     /// in the page cache only.
+    ///
+    /// # Errors
+    ///
+    /// Failures of the file system, and [`Error::AlreadyOpen`] where a handle that failed still
+    /// holds a file of the store.
     pub fn sync(&self) -> Result<()> {
-        durable::sync_tree(&self.root).map_err(|error| Error::io("sync the store's files", error))
+        if self.is_in_doubt() {
+            return Err(Error::AlreadyOpen { dir: self.root.clone() });
+        }
+        durable::sync_tree(&self.root)
+            .map_err(|error| self.doubt(Error::io("sync the store's files", error)))
+    }
+
+    /// Whether a handle that failed still holds a file of the store, which could not be written
+    /// once more for that.
+    pub fn is_in_doubt(&self) -> bool {
+        self.root.join(DOUBT).exists()
+    }
+
+    /// Notes that a write or a sync of the engine failed, and gives the error back: the next open
+    /// writes every file once more before anything is believed.
+    ///
+    /// A kernel that could not write a page to the disk drops it or, more often, keeps it and
+    /// calls it clean. The page is then read as if it were on the disk, also by the next process,
+    /// and no later sync writes it. A full disk is no such failure: the write never got that far.
+    pub fn doubt(&self, error: Error) -> Error {
+        note_doubt(&self.root, &error);
+        error
+    }
+
+    /// A latch that takes note of the failure, as [`doubt`](Self::doubt) does.
+    pub fn poison(&self) -> Poison {
+        Poison::noting(self.root.clone())
     }
 }
 
@@ -235,6 +274,30 @@ fn build(
     Ok(manifest)
 }
 
+/// Nothing that this does has to be durable: it is about what the cache holds, and goes with it.
+pub(crate) fn note_doubt(root: &Path, error: &Error) {
+    if matches!(error, Error::Io { .. }) {
+        let _ = File::create(root.join(DOUBT));
+    }
+}
+
+/// Writes what the cache holds to the disk, byte by byte, where somebody has noted a doubt. Files
+/// that a failed handle still holds are its own to write: then the doubt stays.
+fn settle_doubt(root: &Path) -> io::Result<()> {
+    if !root.join(DOUBT).exists() {
+        return Ok(());
+    }
+    for name in [ENGINE, MANIFEST, SIDECAR] {
+        match durable::rewrite_tree(&root.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    durable::sync_tree(root)?;
+    fs::remove_file(root.join(DOUBT))
+}
+
 fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -291,6 +354,55 @@ mod tests {
         assert!(matches!(open(dir.path()), Err(Error::AlreadyOpen { .. })));
         drop(first);
         open(dir.path()).unwrap();
+    }
+
+    fn failed(kind: io::ErrorKind) -> Error {
+        Error::io("sync", kind.into())
+    }
+
+    #[test]
+    fn a_failure_is_noted_until_the_next_open_has_written_everything_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        let big: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+        fs::create_dir(store.engine_dir().join("deep")).unwrap();
+        fs::write(store.engine_dir().join("deep/big"), &big).unwrap();
+        fs::write(dir.path().join(SIDECAR), b"seq").unwrap();
+        let before = contents(dir.path());
+        let poison = store.poison();
+        let _ = poison.latch(failed(io::ErrorKind::Other));
+        assert!(store.is_in_doubt());
+        drop(store);
+        let store = open(dir.path()).unwrap();
+        assert!(!store.is_in_doubt());
+        store.sync().unwrap();
+        assert_eq!(contents(dir.path()), before);
+        let _ = store.doubt(failed(io::ErrorKind::Other));
+        assert!(store.is_in_doubt());
+    }
+
+    #[test]
+    fn a_full_disk_and_a_refusal_leave_no_doubt() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        let _ = store.poison().latch(failed(io::ErrorKind::StorageFull));
+        let _ = store.doubt(Error::corrupt("rot"));
+        assert!(!store.is_in_doubt());
+    }
+
+    #[test]
+    fn what_a_failed_handle_still_holds_is_not_written_and_the_doubt_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        let held = File::open(store.engine_dir().join("data")).unwrap();
+        held.lock().unwrap();
+        let _ = store.doubt(failed(io::ErrorKind::Other));
+        drop(store);
+        let store = open(dir.path()).unwrap();
+        assert!(store.is_in_doubt());
+        assert!(matches!(store.sync(), Err(Error::AlreadyOpen { .. })));
+        drop((store, held));
+        open(dir.path()).unwrap().sync().unwrap();
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The few file-system steps that durability rests on.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+
+/// How much of a file is read and written at a time.
+const REWRITE_BYTES: usize = 1 << 20;
 
 /// Syncs one file, or the names in one directory.
 pub fn sync(path: &Path) -> io::Result<()> {
@@ -29,6 +32,34 @@ pub fn sync_tree(path: &Path) -> io::Result<()> {
         }
     }
     sync(path)
+}
+
+/// Reads a file, or every file at and below a directory, and writes the same bytes to the same
+/// place, so that the next sync brings them to the disk whatever the kernel believes is there.
+/// Nothing is synced yet.
+///
+/// # Errors
+///
+/// `WouldBlock` where somebody holds a lock on a file. Other files may have been written by then.
+pub fn rewrite_tree(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return fs::read_dir(path)?.try_for_each(|entry| rewrite_tree(&entry?.path()));
+    }
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
+        TryLockError::Error(error) => error,
+    })?;
+    let mut block = vec![0; REWRITE_BYTES];
+    let mut offset = 0;
+    loop {
+        file.seek(SeekFrom::Start(offset))?;
+        let len = file.read(&mut block)?;
+        let Some(read) = block.get(..len).filter(|read| !read.is_empty()) else { return Ok(()) };
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(read)?;
+        offset += len as u64;
+    }
 }
 
 /// Syncs the directory that holds `path`'s name.

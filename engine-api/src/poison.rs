@@ -1,7 +1,9 @@
 //! The latch that closes an engine to writes after a failure.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use crate::dir::note_doubt;
 use crate::{Error, Result};
 
 /// Remembers the first failed write or sync of an engine.
@@ -24,9 +26,15 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub struct Poison {
     cause: OnceLock<Arc<Error>>,
+    /// The store in which a failure is noted.
+    root: Option<PathBuf>,
 }
 
 impl Poison {
+    pub(crate) fn noting(root: PathBuf) -> Self {
+        Self { cause: OnceLock::new(), root: Some(root) }
+    }
+
     /// Refuses when a write or sync has failed before.
     ///
     /// # Errors
@@ -45,6 +53,12 @@ impl Poison {
             Error::Poisoned { cause } => cause,
             other => Arc::new(other),
         };
-        Error::Poisoned { cause: Arc::clone(self.cause.get_or_init(|| cause)) }
+        let first = || {
+            if let Some(root) = &self.root {
+                note_doubt(root, &cause);
+            }
+            cause
+        };
+        Error::Poisoned { cause: Arc::clone(self.cause.get_or_init(first)) }
     }
 }

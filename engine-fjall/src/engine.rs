@@ -18,7 +18,7 @@ use kvlogdb_engine_api::{
 
 use crate::layout::{self, Keyspaces, LAYOUT};
 use crate::options::FjallOptions;
-use crate::{error, read, write};
+use crate::{error, read, room, write};
 
 const NAME: &str = "fjall";
 /// The version of fjall in the lock file.
@@ -43,9 +43,9 @@ const WORKER_FAREWELL: Duration = Duration::from_millis(100);
 ///
 /// - A removed range costs one tombstone a key, written in the batch. A scan passes over them until
 ///   a merge drops them, so it should start at an index that is known to exist.
-/// - A full disk is [`Error::DiskFull`] inside [`Error::Poisoned`] where the write itself meets it.
-///   Where a background thread of fjall meets it first, the cause is an [`Error::Io`], because
-///   fjall does not tell.
+/// - A full disk is [`Error::DiskFull`] inside [`Error::Poisoned`]. Where a background thread of
+///   fjall meets it first, fjall does not tell: the engine then tries whether there is room, so
+///   another failure of such a thread on a disk that is full is called the same.
 /// - Data blocks carry checksums that are verified when a block is read from its file, not when it
 ///   is served from the cache.
 pub struct FjallEngine {
@@ -84,11 +84,13 @@ impl FjallEngine {
         options.check()?;
         let create = |temporary: &Path| layout::create(temporary, options);
         let dir = StoreDir::open(dir, NAME, LAYOUT, &options.store, create)?;
-        let keyspaces = layout::open(&dir.engine_dir(), options)?;
+        let keyspaces =
+            layout::open(&dir.engine_dir(), options).map_err(|error| dir.doubt(error))?;
         dir.sync()?;
+        let poison = dir.poison();
         let view = RwLock::new(keyspaces.db.snapshot());
         let store = Store { keyspaces, view, writer: Mutex::new(()), dir };
-        Ok(Self { store: RwLock::new(Some(store)), poison: Poison::default() })
+        Ok(Self { store: RwLock::new(Some(store)), poison })
     }
 
     fn with<T>(&self, run: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
@@ -110,18 +112,27 @@ impl FjallEngine {
     fn persist(&self, store: &Store, mode: PersistMode) -> Result<()> {
         self.poison.check()?;
         let persisted = store.keyspaces.db.persist(mode);
-        persisted.map_err(|error| self.poison.latch(error::from_fjall("sync", error)))
+        persisted.map_err(|error| self.poison.latch(store.failed("sync", error)))
     }
 }
 
 impl Store {
+    /// What a write fails with, which may be something that befell a thread of fjall.
+    fn failed(&self, operation: &'static str, error: fjall::Error) -> Error {
+        let of_thread = matches!(error, fjall::Error::Poisoned);
+        match of_thread.then(|| room::shortage(&self.dir.engine_dir())).flatten() {
+            Some(shortage) => Error::io(operation, shortage),
+            None => error::from_fjall(operation, error),
+        }
+    }
+
     fn view(&self) -> Snapshot {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         view.clone()
     }
 
     fn write(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
-        let failed = |error| error::from_fjall("write", error);
+        let failed = |error| self.failed("write", error);
         self.wait_for_workers().map_err(failed)?;
         let mode = match durability {
             Durability::Buffered => PersistMode::Buffer,
@@ -263,8 +274,8 @@ impl KvLogDb for FjallEngine {
     }
 
     fn reclaim(&self) -> Result<()> {
-        let failed = |error| error::from_fjall("reclaim space", error);
         self.with(|store| {
+            let failed = |error| store.failed("reclaim space", error);
             let renew_view = || store.renew_view().map_err(failed);
             self.alone(store, renew_view)?;
             store.compact().map_err(failed)?;

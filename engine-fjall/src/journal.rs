@@ -2,7 +2,8 @@
 //!
 //! fjall drops a last batch that lacks its end, and refuses a database whose last batch has its end
 //! and lacks something before it. So taking away the last byte of that end turns what fjall refuses
-//! into what it drops.
+//! into what it drops. Where several batches had not been synced, an earlier one of them may be
+//! torn, too: then the ends before it are tried, one after the other, until fjall opens.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 use kvlogdb_engine_api::fs as durable;
 
 const SCAN_BYTES: usize = 64 << 10;
+/// What ends a batch, and may by chance be in a value. A cut inside a batch drops that batch and
+/// no earlier one, so the first cut with which fjall opens is that of the first torn batch.
+const END: &[u8] = b"FJL\x03";
 
 /// A journal that was cut, and the copy of it as it was.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(crate) struct Cut {
     journal: PathBuf,
     copy: PathBuf,
     len: u64,
+    /// Where earlier batches may end, the last one last; `None` until they are looked for.
+    ends: Option<Vec<u64>>,
 }
 
 impl Cut {
@@ -36,7 +42,22 @@ impl Cut {
         durable::sync(dir)?;
         file.set_len(last)?;
         file.sync_all()?;
-        Ok(Some(Self { journal, copy, len }))
+        Ok(Some(Self { journal, copy, len, ends: None }))
+    }
+
+    /// Takes away the last byte of the end of the batch before, and what is behind it. `false`
+    /// where there is no batch before.
+    pub(crate) fn go_back(&mut self) -> io::Result<bool> {
+        if self.ends.is_none() {
+            let bytes = fs::read(&self.journal)?;
+            let ends = bytes.windows(END.len()).zip(0..).filter(|(window, _)| *window == END);
+            self.ends = Some(ends.map(|(_, at)| at + END.len() as u64 - 1).collect());
+        }
+        let Some(last) = self.ends.as_mut().and_then(Vec::pop) else { return Ok(false) };
+        let file = OpenOptions::new().write(true).open(&self.journal)?;
+        file.set_len(last)?;
+        file.sync_all()?;
+        Ok(true)
     }
 
     /// Puts the journal back as it was.
@@ -149,6 +170,21 @@ mod tests {
             let len = file.metadata().unwrap().len();
             assert_eq!(last_nonzero(&mut file, len).unwrap(), Some(at as u64));
         }
+    }
+
+    #[test]
+    fn a_cut_goes_back_from_end_to_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = journal(dir.path(), "0.jnl", b"oneFJL\x03two FJL\x03 threeFJL\x03", 4096);
+        let mut cut = Cut::newest(dir.path()).unwrap().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"oneFJL\x03two FJL\x03 threeFJL");
+        assert!(cut.go_back().unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"oneFJL\x03two FJL");
+        assert!(cut.go_back().unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"oneFJL");
+        assert!(!cut.go_back().unwrap());
+        cut.undo().unwrap();
+        assert!(fs::read(&path).unwrap().starts_with(b"oneFJL\x03two FJL\x03 threeFJL\x03\0"));
     }
 
     #[test]

@@ -78,13 +78,16 @@ pub(crate) fn open(dir: &Path, options: &FjallOptions) -> Result<Keyspaces> {
 
 fn open_without_tail(dir: &Path, options: &FjallOptions, torn: fjall::Error) -> Result<Database> {
     let failed = |error| Error::io("repair the journal", error);
-    let damaged = |error| error::corrupt("the journal, and not only its last batch", error);
-    let Some(cut) = Cut::newest(dir).map_err(failed)? else {
+    let damaged = |error| error::corrupt("the journal, and not only its end", error);
+    let Some(mut cut) = Cut::newest(dir).map_err(failed)? else {
         return Err(damaged(torn));
     };
-    let error = match open_database(dir, options) {
-        Ok(db) => return Ok(db),
-        Err(error) => error,
+    let error = loop {
+        match open_database(dir, options) {
+            Ok(db) => return Ok(db),
+            Err(error) if error::is_torn_tail(&error) && cut.go_back().map_err(failed)? => {}
+            Err(error) => break error,
+        }
     };
     cut.undo().map_err(failed)?;
     if error::is_torn_tail(&error) {

@@ -30,6 +30,7 @@ mod journal;
 mod layout;
 mod options;
 mod read;
+mod room;
 mod write;
 
 pub use engine::FjallEngine;

@@ -52,10 +52,12 @@ pub enum TornTail {
     /// Answer [`Error::TornTail`](kvlogdb_engine_api::Error::TornTail) and leave the journal as it
     /// is.
     Refuse,
-    /// Drop the last batch and open. The journal as it was stays beside the repaired one, with
-    /// `.torn` and a number behind its name. When more than the last batch is damaged, the journal
-    /// is put back and the answer is [`Error::Corrupt`](kvlogdb_engine_api::Error::Corrupt).
+    /// Drop the torn batch and those behind it, and open. The journal as it was stays beside the
+    /// repaired one, with `.torn` and a number behind its name. Where that does not help, the
+    /// journal is put back and the answer is
+    /// [`Error::Corrupt`](kvlogdb_engine_api::Error::Corrupt).
     ///
-    /// A node that opens this way may be behind what it promised to others.
+    /// A node that opens this way may be behind what it promised to others. The log above refuses
+    /// a store that lost what its sidecar has marked.
     Repair,
 }

@@ -1,9 +1,10 @@
 //! The engine itself.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use kvlogdb_engine_api::{
@@ -15,7 +16,9 @@ use redb::TableHandle;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 
 use crate::error::{failed, not_opened};
+use crate::file::{Watch, WatchedFile};
 use crate::layout::{FILE, LAYOUT, META};
+use crate::staging::{self, Staged, Step};
 use crate::write::Writer;
 use crate::{RedbOptions, Repair, read, verify};
 
@@ -62,9 +65,20 @@ pub struct RedbEngine {
 
 /// What closing lets go of, in this order.
 struct Open {
+    shown: RwLock<Shown>,
     database: Database,
+    /// How the last sync went, which is that of dropping the database.
+    watch: Watch,
     /// Holds the store's lock. `None` on a storage backend of the caller's.
     store: Option<StoreDir>,
+}
+
+/// What reads see: everything that was committed. Both parts change in one step, after the commit
+/// that changes them; a view that a read began by itself could be newer than what it finds staged.
+struct Shown {
+    /// `None` where redb could not begin a read, which has poisoned the engine.
+    view: Option<Arc<ReadTransaction>>,
+    staged: Staged,
 }
 
 impl RedbEngine {
@@ -79,14 +93,13 @@ impl RedbEngine {
     /// failures of the file system, after which the call can be made again.
     pub fn open(dir: &Path, options: &RedbOptions) -> Result<Self> {
         let store = StoreDir::open(dir, NAME, LAYOUT, &options.store, |dir| {
-            let created = builder(options).create(dir.join(FILE));
-            create_tables(&created.map_err(|error| failed("create its file", error))?)
+            create(&dir.join(FILE), options)
         })?;
-        let database = builder(options)
-            .open(store.engine_dir().join(FILE))
-            .map_err(|error| not_opened(dir, error))?;
+        let opened = WatchedFile::open(&store.engine_dir().join(FILE))
+            .and_then(|(file, watch)| Ok((builder(options).create_with_backend(file)?, watch)));
+        let (database, watch) = opened.map_err(|error| store.doubt(not_opened(dir, error)))?;
         store.sync()?;
-        Ok(Self::new(database, Some(store), options))
+        Self::new(database, watch, Some(store), options)
     }
 
     /// Opens an engine on a storage backend, which may be empty, for tests that cut the power.
@@ -98,22 +111,29 @@ impl RedbEngine {
     ) -> Result<Self> {
         let database = builder(options).create_with_backend(backend);
         let database = database.map_err(|error| not_opened(Path::new("backend"), error))?;
-        let view = database.begin_read().map_err(|error| failed("begin a read", error))?;
-        if read::table(&view, META.name())?.is_none() {
+        if read::table(&*begin_read(&database)?, META.name())?.is_none() {
             create_tables(&database)?;
         }
-        drop(view);
-        Ok(Self::new(database, None, options))
+        Self::new(database, Watch::default(), None, options)
     }
 
-    fn new(database: Database, store: Option<StoreDir>, options: &RedbOptions) -> Self {
-        Self {
-            open: RwLock::new(Some(Open { database, store })),
+    fn new(
+        database: Database,
+        watch: Watch,
+        store: Option<StoreDir>,
+        options: &RedbOptions,
+    ) -> Result<Self> {
+        let view = begin_read(&database)?;
+        let staged = staging::load(&view)?;
+        let shown = RwLock::new(Shown { view: Some(view), staged });
+        let poison = store.as_ref().map(StoreDir::poison).unwrap_or_default();
+        Ok(Self {
+            open: RwLock::new(Some(Open { shown, database, watch, store })),
             unsynced: Mutex::new(false),
-            poison: Poison::default(),
+            poison,
             cache_bytes: options.cache_bytes,
             repair: options.repair,
-        }
+        })
     }
 
     fn shared(&self) -> Shared<'_> {
@@ -128,45 +148,76 @@ impl RedbEngine {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `read` on one view of the database.
-    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+    /// Takes with `pick` what is staged, and runs `read` on that and the view that belongs to it.
+    fn read<P, T>(
+        &self,
+        pick: impl FnOnce(&Staged) -> P,
+        read: impl FnOnce(&ReadTransaction, P) -> Result<T>,
+    ) -> Result<T> {
         let shared = self.shared();
-        let view = shared.open()?.database.begin_read();
-        view.map_err(|error| failed("begin a read", error)).and_then(|view| read(&view)).map_err(
-            |error| match error {
-                Error::Io { .. } | Error::DiskFull { .. } => self.poison.latch(error),
-                other => other,
-            },
-        )
+        let (view, picked) = {
+            let shown = shared.open()?.shown();
+            (shown.view.clone(), pick(&shown.staged))
+        };
+        let Some(view) = view else {
+            return Err(self.poison.check().err().unwrap_or(Error::Closed));
+        };
+        read(&view, picked).map_err(|error| match error {
+            Error::Io { .. } | Error::DiskFull { .. } => self.poison.latch(error),
+            other => other,
+        })
     }
 
     /// Applies the batches in one transaction of redb, with the writer's lock held.
     fn commit(
         &self,
-        database: &Database,
+        open: &Open,
         unsynced: &mut bool,
         batches: &[&WriteBatch],
         durability: Durability,
     ) -> Result<()> {
         self.poison.check()?;
+        let step = open.shown().staged.next_step(batches);
         let nothing_to_sync = durability == Durability::Buffered || !*unsynced;
-        if nothing_to_sync && batches.iter().all(|batch| batch.is_empty()) {
+        if nothing_to_sync && matches!(step, Step::Sync) {
             return Ok(());
         }
+        self.run(open, unsynced, step, batches, durability)
+    }
+
+    /// Settles what is staged, as [`commit`](Self::commit) does; nothing where nothing is.
+    fn settle(&self, open: &Open, unsynced: &mut bool) -> Result<()> {
+        self.poison.check()?;
+        let step = if open.shown().staged.is_empty() { Step::Sync } else { Step::Settle };
+        if matches!(step, Step::Sync) && !*unsynced {
+            return Ok(());
+        }
+        self.run(open, unsynced, step, &[], Durability::Synced)
+    }
+
+    fn run(
+        &self,
+        open: &Open,
+        unsynced: &mut bool,
+        step: Step,
+        batches: &[&WriteBatch],
+        durability: Durability,
+    ) -> Result<()> {
         *unsynced = true;
-        self.transact(database, batches, durability)
+        self.transact(open, &step, batches, durability)
             .map_err(|error| self.poison.latch(failed("write", error)))?;
         *unsynced = durability == Durability::Buffered;
-        Ok(())
+        self.show(open, |staged| staged.take(step))
     }
 
     fn transact(
         &self,
-        database: &Database,
+        open: &Open,
+        step: &Step,
         batches: &[&WriteBatch],
         durability: Durability,
     ) -> Result<(), redb::Error> {
-        let mut transaction = database.begin_write()?;
+        let mut transaction = open.database.begin_write()?;
         match durability {
             Durability::Buffered => transaction.set_durability(redb::Durability::None)?,
             Durability::Synced => {
@@ -174,19 +225,55 @@ impl RedbEngine {
                 transaction.set_quick_repair(self.repair == Repair::Quick);
             }
         }
-        let mut writer = Writer::new(&transaction);
-        for operation in batches.iter().flat_map(|batch| batch.operations()) {
-            writer.apply(operation)?;
+        match step {
+            Step::Sync => {}
+            Step::Stage(blob) => staging::store(blob, &transaction)?,
+            Step::Settle => {
+                open.shown().staged.settle(&transaction)?;
+                let mut writer = Writer::new(&transaction);
+                for operation in batches.iter().flat_map(|batch| batch.operations()) {
+                    writer.apply(operation)?;
+                }
+                writer.finish()?;
+            }
         }
-        writer.finish()?;
         Ok(transaction.commit()?)
     }
+
+    /// Shows what has been committed.
+    fn show(&self, open: &Open, change: impl FnOnce(&mut Staged)) -> Result<()> {
+        let view = begin_read(&open.database).map_err(|error| self.poison.latch(error));
+        let (view, failed) = match view {
+            Ok(view) => (Some(view), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let mut shown = open.shown.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut shown.view, view);
+        change(&mut shown.staged);
+        drop(shown);
+        drop(before); // ends a transaction, where no read goes on in it
+        failed
+    }
+}
+
+fn begin_read(database: &Database) -> Result<Arc<ReadTransaction>> {
+    database.begin_read().map(Arc::new).map_err(|error| failed("begin a read", error))
 }
 
 fn builder(options: &RedbOptions) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     builder
+}
+
+/// Makes redb's file, complete and closed.
+fn create(path: &Path, options: &RedbOptions) -> Result<()> {
+    let made = |error| failed("create its file", error);
+    let (file, watch) = WatchedFile::create(path).map_err(made)?;
+    let database = builder(options).create_with_backend(file).map_err(made)?;
+    create_tables(&database)?;
+    drop(database);
+    watch.check("create its file")
 }
 
 fn create_tables(database: &Database) -> Result<()> {
@@ -208,6 +295,10 @@ impl Shared<'_> {
 }
 
 impl Open {
+    fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn file(&self) -> Option<PathBuf> {
         self.store.as_ref().map(|store| store.engine_dir().join(FILE))
     }
@@ -226,13 +317,7 @@ impl KvLogDb for RedbEngine {
     }
 
     fn entry(&self, key: LogKey) -> Result<Option<Bytes>> {
-        self.read(|view| match read::log_table(view, key.log.replica)? {
-            Some(table) => {
-                let (first, last) = (key.encode(), key.encode_last());
-                read::value(&table, first.within_replica(), last.within_replica())
-            }
-            None => Ok(None),
-        })
+        self.read(|staged| staged.entry(key), |view, staged| read::entry(view, staged, key))
     }
 
     fn scan(
@@ -243,30 +328,48 @@ impl KvLogDb for RedbEngine {
         budget_bytes: usize,
         visitor: &mut EntryVisitor<'_>,
     ) -> Result<()> {
-        self.read(|view| match read::log_table(view, log.replica)? {
-            Some(table) if !range.is_empty() => {
-                read::scan(&table, log, &range, order, budget_bytes, visitor)
-            }
-            _ => Ok(()),
-        })
+        if range.is_empty() {
+            return self.read(|_| (), |_, ()| Ok(()));
+        }
+        self.read(
+            |staged| staged.entries(log, &range, order, budget_bytes),
+            |view, staged| {
+                let mut visited_bytes = 0_usize;
+                read::entries(view, staged, log, &range, order, &mut |index, value| {
+                    visited_bytes = visited_bytes.saturating_add(value.len());
+                    match visitor(index, value) {
+                        ControlFlow::Continue(()) if visited_bytes < budget_bytes => {
+                            ControlFlow::Continue(())
+                        }
+                        _ => ControlFlow::Break(()),
+                    }
+                })
+            },
+        )
     }
 
     fn meta(&self, key: MetaKey) -> Result<Option<Bytes>> {
-        self.read(|view| read::value(&read::meta_table(view)?, &key.encode(), &key.encode_last()))
+        self.read(|staged| staged.meta(key), |view, staged| read::meta(view, staged, key))
     }
 
     fn scan_meta(&self, visitor: &mut MetaVisitor<'_>) -> Result<()> {
-        self.read(|view| read::scan_meta(&read::meta_table(view)?, visitor))
+        self.read(Staged::all_meta, |view, staged| read::all_meta(view, staged, visitor))
     }
 
     fn logs(&self, visitor: &mut LogVisitor<'_>) -> Result<()> {
-        self.read(|view| read::logs(view, visitor))
+        self.read(Staged::logs, |view, mut all| {
+            read::logs(view, &mut |log| {
+                all.insert(log);
+                ControlFlow::Continue(())
+            })?;
+            let _ = all.into_iter().try_for_each(visitor);
+            Ok(())
+        })
     }
 
     fn write(&self, batches: &[&WriteBatch], durability: Durability) -> Result<()> {
         let shared = self.shared();
-        let database = &shared.open()?.database;
-        self.commit(database, &mut self.writer(), batches, durability)
+        self.commit(shared.open()?, &mut self.writer(), batches, durability)
     }
 
     fn sync(&self) -> Result<()> {
@@ -284,22 +387,27 @@ impl KvLogDb for RedbEngine {
 
     fn reclaim(&self) -> Result<()> {
         let mut exclusive = self.exclusive();
-        let database = &mut exclusive.as_mut().ok_or(Error::Closed)?.database;
-        self.poison.check()?;
-        for _ in 0..MAX_COMPACTIONS {
-            let compacted = database.compact();
-            if !compacted.map_err(|error| self.poison.latch(failed("compact", error)))? {
-                break;
+        let open = exclusive.as_mut().ok_or(Error::Closed)?;
+        self.settle(open, &mut self.writer())?;
+        // redb compacts only where nobody reads.
+        open.shown.get_mut().unwrap_or_else(PoisonError::into_inner).view = None;
+        let mut compact = || -> Result<()> {
+            for _ in 0..MAX_COMPACTIONS {
+                if !open.database.compact().map_err(|error| failed("compact", error))? {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        let compacted = compact().map_err(|error| self.poison.latch(error));
+        self.show(open, |_| ()).and(compacted)
     }
 
     fn verify(&self) -> Result<()> {
         let shared = self.shared();
         let open = shared.open()?;
         let mut unsynced = self.writer();
-        self.commit(&open.database, &mut unsynced, &[], Durability::Synced)?;
+        self.commit(open, &mut unsynced, &[], Durability::Synced)?;
         verify::check(&open.database, open.file().as_deref(), self.cache_bytes)
     }
 
@@ -308,7 +416,15 @@ impl KvLogDb for RedbEngine {
         let Some(open) = exclusive.take() else {
             return Ok(());
         };
-        self.commit(&open.database, &mut self.writer(), &[], Durability::Synced)
+        let mut unsynced = self.writer();
+        let committed = self.commit(&open, &mut unsynced, &[], Durability::Synced);
+        if committed.is_ok() {
+            let _ = self.settle(&open, &mut unsynced); // what is staged is as durable as the rest
+        }
+        drop(open.shown);
+        drop(open.database);
+        let dropped = open.watch.check("close its file");
+        committed.and(dropped.map_err(|error| self.poison.latch(error)))
     }
 }
 

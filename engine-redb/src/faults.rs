@@ -227,6 +227,52 @@ fn a_failed_write_poisons_and_leaves_its_batch_whole_or_absent() {
     }
 }
 
+/// A write that settles what others have staged, cut short or failed at every call.
+#[test]
+fn a_write_that_settles_is_whole_or_absent_and_loses_nothing_staged() {
+    let staged = Disk::default();
+    let engine = staged.open(Repair::Full).unwrap();
+    for index in 1..=40 {
+        let mut batch = put(index);
+        batch.put_entry(LogName { incarnation: 4, ..LOG }.at(index), &[b"also"]).unwrap();
+        batch.remove_entries(LOG, 0, index.saturating_sub(10));
+        engine.write(&[&batch], Durability::Synced).unwrap();
+    }
+    let mut large = put(41);
+    large.put_entry(LOG.at(42), &[&vec![7; 200_000]]).unwrap();
+    large.put_meta(MetaKey::replica(LOG.replica, 256), &[&42_u64.to_be_bytes()]).unwrap();
+    let before: Vec<u64> = (31..=40).collect();
+    let after: Vec<u64> = (31..=42).collect();
+    let mut failures = 0;
+    for good_calls in 0.. {
+        let disk = staged.after_kill();
+        let engine = disk.open(Repair::Full).unwrap();
+        assert_eq!(indexes(&engine), before);
+        disk.fail_after(good_calls, io::ErrorKind::Other);
+        let written = engine.write(&[&large], Durability::Synced);
+        disk.platter().good_calls = None;
+        assert_eq!(indexes(&engine), if written.is_ok() { &after[..] } else { &before });
+        for survivor in [disk.after_power_cut(), disk.after_kill()] {
+            for _ in 0..2 {
+                let engine = survivor.open(Repair::Full).unwrap();
+                let found = indexes(&engine);
+                let whole = found == after || (written.is_err() && found == before);
+                assert!(whole, "{found:?} after {good_calls} calls");
+                let also = (1..=40).filter(|&index| {
+                    let key = LogName { incarnation: 4, ..LOG }.at(index);
+                    engine.entry(key).unwrap().is_some()
+                });
+                assert_eq!(also.count(), 40);
+            }
+        }
+        if written.is_ok() {
+            break;
+        }
+        failures += 1;
+    }
+    assert!(failures > 10, "{failures}");
+}
+
 fn assert_refuses_writes(engine: &RedbEngine) {
     for refused in [
         engine.write(&[&put(9)], Durability::Buffered),
@@ -260,6 +306,7 @@ fn a_read_that_the_disk_fails_poisons() {
     for index in 0..100 {
         engine.write(&[&put(index)], Durability::Synced).unwrap();
     }
+    engine.reclaim().unwrap(); // what is staged needs no disk
     disk.platter().reads_fail = true;
     let read = engine.entry(LOG.at(0));
     assert!(matches!(read, Err(Error::Poisoned { .. })), "{read:?}");

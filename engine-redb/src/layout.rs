@@ -2,12 +2,14 @@
 //!
 //! Every replica has a table of its own, because redb fills pages only where keys arrive at the
 //! right edge of a table: with several replicas in one table nearly half of every page stays empty.
+//! Small writes are first kept whole in a table of their own, which exists for as long as it holds
+//! any; what they say goes before what the other tables say.
 
 use kvlogdb_engine_api::{Error, ReplicaId, Result};
 use redb::{TableDefinition, TableHandle};
 
 /// The version of this layout.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 /// redb's file in the engine's directory.
 pub(crate) const FILE: &str = "log.redb";
 /// Values of this size and above are kept in pieces of it.
@@ -24,6 +26,11 @@ pub(crate) type Definition<'a> = TableDefinition<'a, &'static [u8], &'static [u8
 /// All metadata, under the canonical bytes of its keys. It exists in every complete store.
 pub(crate) const META: Definition<'static> = Definition::new("meta");
 
+/// The writes that wait to be put into the other tables, under their numbers.
+pub(crate) const STAGED: Definition<'static> = Definition::new("staged");
+/// What of a staged write lies under one key: with it and redb's own bytes it fills a page.
+pub(crate) const STAGED_PIECE_BYTES: usize = 4072;
+
 const LOG_PREFIX: &str = "replog/";
 
 /// The name of a replica's table, in which keys leave the replica out. Names sort as replicas do.
@@ -31,13 +38,13 @@ pub(crate) fn log_table(replica: ReplicaId) -> String {
     format!("{LOG_PREFIX}{:016x}/{:016x}", replica.group, replica.node)
 }
 
-/// The replica whose table has this name, `None` for the table of metadata.
+/// The replica whose table has this name, `None` for the tables that are no replica's.
 ///
 /// # Errors
 ///
 /// [`Error::Corrupt`] for any other name.
 pub(crate) fn replica_of(table: &str) -> Result<Option<ReplicaId>> {
-    if table == META.name() {
+    if table == META.name() || table == STAGED.name() {
         return Ok(None);
     }
     let parsed = table.strip_prefix(LOG_PREFIX).and_then(|rest| {
@@ -64,6 +71,7 @@ mod tests {
             assert_eq!(replica_of(name).unwrap(), Some(replica));
         }
         assert_eq!(replica_of("meta").unwrap(), None);
+        assert_eq!(replica_of("staged").unwrap(), None);
     }
 
     #[test]
@@ -71,6 +79,11 @@ mod tests {
         for name in ["", "meta2", "replog/1/2", "replog/00000000000000FF/0000000000000000"] {
             assert!(matches!(replica_of(name), Err(Error::Corrupt { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn one_piece_of_a_staged_write_fills_a_page() {
+        assert_eq!(4 + 8 + 12 + STAGED_PIECE_BYTES, 4096);
     }
 
     #[test]

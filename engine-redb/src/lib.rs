@@ -29,10 +29,12 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod faults;
+mod file;
 mod layout;
 mod options;
 mod overlay;
 mod read;
+mod staging;
 mod verify;
 mod write;
 

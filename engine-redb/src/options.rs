@@ -33,7 +33,7 @@ pub enum Repair {
 pub struct RedbOptions {
     /// What every engine is opened with.
     pub store: StoreOptions,
-    /// How much memory redb may use for pages, read and not yet written ones together. 32 MiB
+    /// How much memory redb may use for pages, read and not yet written ones together. 16 MiB
     /// unless set; the largest open transaction and what the log keeps come on top.
     pub cache_bytes: usize,
     /// How the engine comes back after a crash. May differ from one open to the next.
@@ -42,6 +42,6 @@ pub struct RedbOptions {
 
 impl Default for RedbOptions {
     fn default() -> Self {
-        Self { store: StoreOptions::default(), cache_bytes: 32 << 20, repair: Repair::default() }
+        Self { store: StoreOptions::default(), cache_bytes: 16 << 20, repair: Repair::default() }
     }
 }

@@ -1,17 +1,17 @@
 //! Reading the tables of one transaction.
 
 use std::borrow::Cow;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::{Bound, ControlFlow, RangeInclusive};
 
 use bytes::Bytes;
 use kvlogdb_engine_api::{
-    EntryVisitor, Error, LogKey, LogName, LogVisitor, MetaKey, MetaVisitor, Order, ReplicaId,
-    Result, chunk,
+    Error, LogKey, LogName, LogVisitor, MetaKey, Order, ReplicaId, Result, chunk,
 };
 use redb::{AccessGuard, ReadTransaction, TableError, TableHandle};
 
 use crate::error::failed;
 use crate::layout::{self, Definition, META, PIECE_BYTES};
+use crate::staging::Late;
 
 type Table = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Pairs<'a> = redb::Range<'a, &'static [u8], &'static [u8]>;
@@ -26,19 +26,19 @@ pub(crate) fn table(view: &ReadTransaction, name: &str) -> Result<Option<Table>>
     }
 }
 
-/// The table of a replica's log, `None` where the replica has no entry.
-pub(crate) fn log_table(view: &ReadTransaction, replica: ReplicaId) -> Result<Option<Table>> {
+/// The table of a replica's log, `None` where the replica has no entry in a table.
+fn log_table(view: &ReadTransaction, replica: ReplicaId) -> Result<Option<Table>> {
     table(view, &layout::log_table(replica))
 }
 
 /// The table of metadata.
-pub(crate) fn meta_table(view: &ReadTransaction) -> Result<Table> {
+fn meta_table(view: &ReadTransaction) -> Result<Table> {
     let missing = || Error::corrupt("redb's file has no table of metadata");
     table(view, META.name())?.ok_or_else(missing)
 }
 
 /// The value under `key`, whose pieces end with the key `last`.
-pub(crate) fn value(table: &Table, key: &[u8], last: &[u8]) -> Result<Option<Bytes>> {
+fn value(table: &Table, key: &[u8], last: &[u8]) -> Result<Option<Bytes>> {
     let Some(first) = table.get(key).map_err(|error| failed("read", error))? else {
         return Ok(None);
     };
@@ -51,20 +51,112 @@ pub(crate) fn value(table: &Table, key: &[u8], last: &[u8]) -> Result<Option<Byt
     Ok(Some(Bytes::from(value.into_owned())))
 }
 
-/// Visits the entries of a log as the contract says; `range` is not empty.
-pub(crate) fn scan(
+/// The value of an entry, given what is staged for it.
+pub(crate) fn entry(
+    view: &ReadTransaction,
+    staged: Option<Bytes>,
+    key: LogKey,
+) -> Result<Option<Bytes>> {
+    if staged.is_some() {
+        return Ok(staged);
+    }
+    let Some(table) = log_table(view, key.log.replica)? else {
+        return Ok(None);
+    };
+    let (first, last) = (key.encode(), key.encode_last());
+    value(&table, first.within_replica(), last.within_replica())
+}
+
+/// The value of a metadata key, given what is staged for it.
+pub(crate) fn meta(
+    view: &ReadTransaction,
+    staged: Option<Late>,
+    key: MetaKey,
+) -> Result<Option<Bytes>> {
+    match staged {
+        Some(Late::Put(value)) => Ok(Some(value)),
+        Some(Late::Removed) => Ok(None),
+        None => value(&meta_table(view)?, &key.encode(), &key.encode_last()),
+    }
+}
+
+/// Takes one value of a scan.
+type Visit<'a, K> = dyn FnMut(K, Cow<'_, [u8]>) -> ControlFlow<()> + 'a;
+/// What is staged for a scan, in its order.
+type Ahead<K> = Vec<(K, Late)>;
+
+/// Visits the entries of a log in `range`, which is not empty, until the visitor breaks.
+pub(crate) fn entries(
+    view: &ReadTransaction,
+    staged: Ahead<u64>,
+    log: LogName,
+    range: &RangeInclusive<u64>,
+    order: Order,
+    visit: &mut Visit<'_, u64>,
+) -> Result<()> {
+    let stored = |visit: &mut Visit<'_, u64>| match log_table(view, log.replica)? {
+        Some(table) => scan(&table, log, range, order, visit),
+        None => Ok(()),
+    };
+    merge(staged, order, stored, visit)
+}
+
+/// Visits all metadata in key order until the visitor breaks.
+pub(crate) fn all_meta(
+    view: &ReadTransaction,
+    staged: Ahead<MetaKey>,
+    visit: &mut Visit<'_, MetaKey>,
+) -> Result<()> {
+    let stored = |visit: &mut Visit<'_, MetaKey>| scan_meta(&meta_table(view)?, visit);
+    merge(staged, Order::Ascending, stored, visit)
+}
+
+/// Visits what is staged and what is `stored` as if it were one, until the visitor breaks.
+fn merge<K: Ord + Copy>(
+    staged: Ahead<K>,
+    order: Order,
+    stored: impl FnOnce(&mut Visit<'_, K>) -> Result<()>,
+    visit: &mut Visit<'_, K>,
+) -> Result<()> {
+    let mut staged = staged.into_iter().peekable();
+    let mut flow = ControlFlow::Continue(());
+    stored(&mut |key, value| {
+        let mut replaced = false;
+        let reached = |at: K| match order {
+            Order::Ascending => at <= key,
+            Order::Descending => at >= key,
+        };
+        while let Some((at, ahead)) = staged.next_if(|&(at, _)| reached(at)) {
+            replaced = at == key;
+            if let Late::Put(ahead) = ahead {
+                flow = visit(at, Cow::Borrowed(&ahead));
+                flow?;
+            }
+        }
+        if !replaced {
+            flow = visit(key, value);
+        }
+        flow
+    })?;
+    for (key, ahead) in staged {
+        if let (Late::Put(ahead), ControlFlow::Continue(())) = (ahead, flow) {
+            flow = visit(key, Cow::Borrowed(&ahead));
+        }
+    }
+    Ok(())
+}
+
+fn scan(
     table: &Table,
     log: LogName,
     range: &RangeInclusive<u64>,
     order: Order,
-    budget_bytes: usize,
-    visitor: &mut EntryVisitor<'_>,
+    visit: &mut Visit<'_, u64>,
 ) -> Result<()> {
     let first = log.at(*range.start()).encode();
     let last = log.at(*range.end()).encode_last();
     let bounds = (Bound::Included(first.within_replica()), Bound::Included(last.within_replica()));
     let mut found = pairs(table, bounds)?;
-    let mut visited_bytes = 0_usize;
     while let Some((stored, piece)) = next(&mut found, order)? {
         let (key, chunk) = log_key(log.replica, stored.value())?;
         if chunk > 0 {
@@ -82,16 +174,14 @@ pub(crate) fn scan(
                 join(stored.value(), piece.value(), &mut pairs(table, rest)?)?
             }
         };
-        visited_bytes = visited_bytes.saturating_add(value.len());
-        if visitor(key.index, value).is_break() || visited_bytes >= budget_bytes {
+        if visit(key.index, value).is_break() {
             break;
         }
     }
     Ok(())
 }
 
-/// Visits all metadata in key order until the visitor breaks.
-pub(crate) fn scan_meta(table: &Table, visitor: &mut MetaVisitor<'_>) -> Result<()> {
+fn scan_meta(table: &Table, visit: &mut Visit<'_, MetaKey>) -> Result<()> {
     let mut found = pairs(table, (Bound::Unbounded, Bound::Unbounded))?;
     while let Some((stored, piece)) = next(&mut found, Order::Ascending)? {
         let (key, chunk) = MetaKey::decode(stored.value())
@@ -99,14 +189,15 @@ pub(crate) fn scan_meta(table: &Table, visitor: &mut MetaVisitor<'_>) -> Result<
         if chunk > 0 {
             continue;
         }
-        if visitor(key, join(stored.value(), piece.value(), &mut found)?).is_break() {
+        if visit(key, join(stored.value(), piece.value(), &mut found)?).is_break() {
             break;
         }
     }
     Ok(())
 }
 
-/// Visits every log in key order until the visitor breaks: one seek for each.
+/// Visits every log that has an entry in a table, in key order, until the visitor breaks: one seek
+/// for each.
 pub(crate) fn logs(view: &ReadTransaction, visitor: &mut LogVisitor<'_>) -> Result<()> {
     let tables = view.list_tables().map_err(|error| failed("list its tables", error))?;
     for handle in tables {

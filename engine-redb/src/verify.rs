@@ -13,7 +13,7 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, TableHandle};
 
 use crate::error::failed;
 use crate::overlay::Overlay;
-use crate::read;
+use crate::{read, staging};
 
 const OPERATION: &str = "check its file";
 
@@ -49,7 +49,8 @@ fn view(database: &Database) -> Result<ReadTransaction> {
 /// Reads every key and every value, which shows keys of no layout of ours and missing pieces.
 fn walk(view: &ReadTransaction) -> Result<()> {
     let mut logs = Vec::new();
-    read::scan_meta(&read::meta_table(view)?, &mut |_, _| ControlFlow::Continue(()))?;
+    staging::load(view)?;
+    read::all_meta(view, Vec::new(), &mut |_, _| ControlFlow::Continue(()))?;
     read::logs(view, &mut |log| {
         logs.push(log);
         ControlFlow::Continue(())
@@ -58,11 +59,8 @@ fn walk(view: &ReadTransaction) -> Result<()> {
 }
 
 fn walk_log(view: &ReadTransaction, log: LogName) -> Result<()> {
-    let Some(table) = read::log_table(view, log.replica)? else {
-        return Ok(());
-    };
     let mut pass = |_, _: Cow<'_, [u8]>| ControlFlow::Continue(());
-    read::scan(&table, log, &(0..=u64::MAX), Order::Ascending, usize::MAX, &mut pass)
+    read::entries(view, Vec::new(), log, &(0..=u64::MAX), Order::Ascending, &mut pass)
 }
 
 fn same_contents(live: &ReadTransaction, copy: &ReadTransaction) -> Result<()> {

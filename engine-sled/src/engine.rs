@@ -17,7 +17,7 @@ use sled::Db;
 use crate::error::from_sled;
 use crate::journal::Journal;
 use crate::layout::{self, LAYOUT, Staged};
-use crate::open::{MARKER_KEY, check_marker, create, let_go, remove_half_snapshots, start};
+use crate::open::{MARKER_KEY, check_marker, create, let_go, locked, remove_half_snapshots, start};
 use crate::options::SledOptions;
 use crate::read;
 
@@ -99,21 +99,24 @@ impl SledEngine {
         let create = |temporary: &Path| create(temporary, options);
         let dir = StoreDir::open(dir, NAME, LAYOUT, &options.store, create)?;
         let files = dir.engine_dir();
+        if dir.is_in_doubt() {
+            return Err(locked(&files, "a handle that failed still holds its files"));
+        }
         remove_half_snapshots(&files)
             .map_err(|error| Error::io("remove what a cut open left", error))?;
         // A killed process may have left more in the page cache than on the disk. sled clears space
         // when it opens, on the strength of all that it finds.
         dir.sync()?;
-        let db = start(&files, options)?;
+        let db = start(&files, options).map_err(|error| dir.doubt(error))?;
         match serve(&db, &dir) {
             Ok(journal) => Ok(Self {
                 journal: Mutex::new(Some(journal)),
+                poison: dir.poison(),
                 view: RwLock::new(View::Open { db, dir }),
-                poison: Poison::default(),
             }),
             Err(error) => {
                 let _ = let_go(db); // the first failure is the one to tell
-                Err(error)
+                Err(dir.doubt(error))
             }
         }
     }

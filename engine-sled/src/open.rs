@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvlogdb_engine_api::{Error, Result};
+use kvlogdb_engine_api::{Cause, Error, Result};
 use sled::Db;
 
 use crate::error::{from_sled, is_locked};
@@ -76,9 +76,9 @@ pub(crate) fn start(dir: &Path, options: &SledOptions) -> Result<Db> {
 
 /// The store's own lock is ours by now, so sled's lock is held by a leak of this process or by
 /// somebody who opened the files without this crate.
-fn locked(dir: &Path, error: sled::Error) -> Error {
+pub(crate) fn locked(dir: &Path, source: impl Into<Cause>) -> Error {
     if opened_here().contains(&absolute(dir)) {
-        return Error::RestartNeeded { source: Box::new(error) };
+        return Error::RestartNeeded { source: source.into() };
     }
     Error::AlreadyOpen { dir: dir.to_owned() }
 }

@@ -1,34 +1,32 @@
 //! The one thread of a store: carries what nobody waits for, marks, and deletes in slices.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::FlushPolicy;
-use crate::commit::{Core, MAX_PATIENCE, Reason};
+use crate::commit::{Core, MAX_PATIENCE, Reason, Writer};
 use crate::line::Line;
-use crate::ticket::Ticket;
+use crate::sync::{Condvar, Instant, Mutex, PoisonError, thread, wait_until};
 
 /// How long the deletion of one slice should take.
 const SLICE_TIME: Duration = Duration::from_millis(1);
 /// How long batches that ask for no sync collect before they are written.
 const UNSYNCED_WAIT: Duration = Duration::from_millis(20);
-/// How often the background thread looks whether a commit that is under way has ended.
-const LED_POLL: Duration = Duration::from_millis(1);
 const MIN_SLICE_ENTRIES: u64 = 64;
 pub(crate) const MAX_SLICE_ENTRIES: u64 = 4096;
 
 /// How the thread is woken and ended.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Signal {
     flags: Mutex<Flags>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Flags {
     woken: bool,
-    ended: bool,
+    /// What is left of the store once the thread is to end.
+    last: Option<Arc<Core>>,
 }
 
 impl Signal {
@@ -38,28 +36,24 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    /// Makes the thread end.
-    pub(crate) fn end(&self) {
-        self.flags.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+    /// Makes the thread end, after it has told everybody of their batches' ends: nobody else may be
+    /// there to do it.
+    pub(crate) fn end(&self, core: Arc<Core>) {
+        self.flags.lock().unwrap_or_else(PoisonError::into_inner).last = Some(core);
         self.changed.notify_one();
     }
 
-    /// Sleeps until woken or until `until`; `false` once the thread is to end.
-    fn sleep(&self, until: Option<Instant>) -> bool {
+    /// Sleeps until woken or until `until`. Answers what is left once the thread is to end.
+    fn sleep(&self, until: Option<Instant>) -> Option<Arc<Core>> {
         let mut flags = self.flags.lock().unwrap_or_else(PoisonError::into_inner);
-        while !flags.woken && !flags.ended {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            flags = match left {
-                Some(Duration::ZERO) => break,
-                Some(left) => {
-                    let waited = self.changed.wait_timeout(flags, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(flags).unwrap_or_else(PoisonError::into_inner),
-            };
+        while !flags.woken && flags.last.is_none() {
+            if until.is_some_and(|until| until <= Instant::now()) {
+                break;
+            }
+            flags = wait_until(&self.changed, &self.flags, flags, until);
         }
         flags.woken = false;
-        !flags.ended
+        flags.last.take()
     }
 }
 
@@ -71,13 +65,16 @@ pub(crate) fn start(core: &Arc<Core>) -> std::io::Result<()> {
 }
 
 fn run(core: &Weak<Core>, signal: &Signal) {
-    let mut sweeper = Sweeper { entries: MIN_SLICE_ENTRIES, slice: None };
+    let mut sweeper = Sweeper { entries: MIN_SLICE_ENTRIES };
     let mut until = Some(Instant::now()); // what a crash has left is there to be deleted
-    while signal.sleep(until) {
+    loop {
+        if let Some(core) = signal.sleep(until) {
+            return core.deliver_all();
+        }
         let Some(core) = core.upgrade() else { return };
         core.deliver();
         let now = Instant::now();
-        until = match core.due() {
+        until = match core.due(now) {
             Some((at, reason)) if at <= now => {
                 core.lead_if_free(reason);
                 Some(now)
@@ -91,24 +88,21 @@ fn run(core: &Weak<Core>, signal: &Signal) {
 struct Sweeper {
     /// How many entries the next slice has.
     entries: u64,
-    /// The last slice, until a commit has taken it.
-    slice: Option<Arc<Ticket>>,
 }
 
 impl Sweeper {
-    /// Adds a slice to the writes unless one waits already. Answers when to go on, `None` where
-    /// nothing is left to delete.
+    /// Adds a slice to the writes. Answers when to go on: `None` where nothing is left to delete,
+    /// and where a slice waits already, because whoever takes it wakes the thread.
     fn sweep(&mut self, core: &Core) -> Option<Instant> {
-        if self.slice.as_ref().is_some_and(|slice| !slice.is_taken()) {
-            return Some(Instant::now() + SLICE_TIME);
+        if core.lock_line().queue.has_slice() {
+            return None;
         }
-        let slice = core.sweep(self.entries)?;
+        core.sweep(self.entries)?;
         let began = Instant::now();
         core.lead_if_free(Reason::Queue);
-        if slice.is_taken() {
+        if !core.lock_line().queue.has_slice() {
             self.adjust(began.elapsed());
         }
-        self.slice = Some(slice);
         Some(Instant::now())
     }
 
@@ -119,24 +113,28 @@ impl Sweeper {
 }
 
 impl Core {
-    /// When and why the background thread has to lead; `None` for as long as nothing changes.
-    pub(crate) fn due(&self) -> Option<(Instant, Reason)> {
-        let queue = {
-            let line = self.lock_line();
-            if line.queue.is_empty() && self.read_served().check().is_err() {
-                return None; // what is left to do begins with a reopening
-            }
-            if !line.is_free() {
-                // Whoever leads looks again when done.
-                return Some((Instant::now() + LED_POLL, Reason::Queue));
-            }
-            self.queue_due(&line)
-        };
-        let writer = self.lock_writer();
+    /// When and why the background thread has to lead; `None` until it is woken. Where it should
+    /// lead by now and somebody else does, that one wakes it when done.
+    pub(crate) fn due(&self, now: Instant) -> Option<(Instant, Reason)> {
+        let mut line = self.lock_line();
+        if line.queue.is_empty() && self.read_served().check().is_err() {
+            return None; // what is left to do begins with a reopening
+        }
+        let all = [self.queue_due(&line), line.timer];
+        let due = all.into_iter().flatten().min_by_key(|(at, _)| *at)?;
+        if due.0 <= now && !line.is_free() {
+            line.overdue = true;
+            return None;
+        }
+        Some(due)
+    }
+
+    /// When and why a commit has to follow one that leaves the writer like this.
+    pub(crate) fn timer(&self, writer: &Writer) -> Option<(Instant, Reason)> {
         let mark = writer.marks.due().map(|at| (at, Reason::Mark));
         let sync = writer.unsynced_since.and_then(|since| since.checked_add(self.sync_wait()));
         let sync = sync.map(|at| (at, Reason::Sync));
-        [queue, mark, sync].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [mark, sync].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn queue_due(&self, line: &Line) -> Option<(Instant, Reason)> {
@@ -182,9 +180,9 @@ mod tests {
         let store = store(LogOptions { sidecar, mark_interval: hour, ..LogOptions::default() });
         let log = store.log(ReplicaId::from(1));
         log.append(vec![Entry::new(1, 1, "a")], Durability::Synced).expect("a first entry");
-        assert!(store.core().due().is_some(), "a mark");
+        assert!(store.core().due(Instant::now()).is_some(), "a mark");
         store.core().refuse(Error::Closed);
-        assert_eq!(store.core().due(), None);
+        assert_eq!(store.core().due(Instant::now()), None);
     }
 
     #[test]
@@ -197,7 +195,8 @@ mod tests {
         let store = store(options);
         let log = store.log(ReplicaId::from(1));
         log.append(vec![Entry::new(1, 1, "a")], Durability::Buffered).expect("a first entry");
-        store.core().lock_writer().unsynced_since = Some(Instant::now());
-        assert_eq!(store.core().due(), None);
+        store.core().lead_if_free(Reason::Queue);
+        assert!(store.core().lock_writer().unsynced_since.is_some());
+        assert_eq!(store.core().due(Instant::now()), None);
     }
 }

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::sync::{RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, KvLogDb, ReplicaId, WriteBatch};
 
@@ -15,6 +14,10 @@ use crate::line::{Gate, Line, Need};
 use crate::marks::Marks;
 use crate::observe::{Event, Watch, Written};
 use crate::served::{Refusal, Served};
+use crate::sync::{
+    Condvar, Instant, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    thread,
+};
 use crate::ticket::{Outcome, Ticket};
 use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 
@@ -76,9 +79,10 @@ impl Core {
         writer: Writer,
         littered: BTreeSet<ReplicaId>,
     ) -> Self {
+        let timer = writer.marks.due().map(|at| (at, Reason::Mark));
         Self {
             options,
-            line: Mutex::new(Line { littered, ..Line::default() }),
+            line: Mutex::new(Line { timer, littered, ..Line::default() }),
             moved: Condvar::new(),
             served: RwLock::new(served),
             writer: Mutex::new(writer),
@@ -128,6 +132,11 @@ impl Core {
             line.since = None;
             tickets.extend(line.queue.take(usize::MAX));
         }
+        let before = std::mem::replace(&mut line.timer, self.timer(&writer));
+        let is_sooner = |(at, _)| before.is_none_or(|(before, _)| at < before);
+        if line.timer.is_some_and(is_sooner) {
+            self.signal.wake(); // it may sleep for longer than that
+        }
         drop(line);
         if let Err(cause) = &outcome {
             self.note_failed(&tickets, cause);
@@ -149,7 +158,7 @@ impl Core {
         drop(line);
         let give_up = Instant::now() + patience;
         while self.lock_line().queue.len() < expected && Instant::now() < give_up {
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -182,17 +191,13 @@ impl Core {
         } else {
             if writer.unsynced_since.is_none() && !tickets.is_empty() {
                 writer.unsynced_since = Some(Instant::now());
-                self.signal.wake();
             }
             writer.unsynced.extend(tickets);
             Vec::new()
         };
         let changed = done.iter().flat_map(|ticket| ticket.effects());
         served.forget_empty(changed.map(|effect| effect.durable.replica));
-        let cached_bytes = served.cached_bytes();
-        served.evict(&self.options);
-        let evicted_bytes = cached_bytes - served.cached_bytes();
-        let memory = (evicted_bytes, served.cached_bytes());
+        let memory = (served.evict(&self.options), served.cached_bytes());
         drop(served);
         if let Some(watch) = watch {
             self.note_commit(&watch, &written, done.len(), memory);
@@ -239,8 +244,8 @@ impl Core {
         write(engine, &refs, durability).map_err(|error| self.refuse(error))?;
         if mark.is_some() {
             writer.marks.synced();
-        } else if news && writer.marks.note_write() {
-            self.signal.wake(); // it may sleep for as long as nothing waits for a mark
+        } else if news {
+            writer.marks.note_write();
         }
         let bytes = batches.iter().map(WriteBatch::len_bytes).sum();
         Ok(Written { durability, bytes })
@@ -304,9 +309,13 @@ impl Core {
 
     /// Puts a freshly loaded store in the place of this one, with no commit under way.
     pub(crate) fn replace(&self, writer: &mut Writer, loaded: Loaded) -> Served {
-        self.lock_line().littered = loaded.littered;
         *writer = loaded.writer;
-        std::mem::replace(&mut *self.write_served(), loaded.served)
+        let mut line = self.lock_line();
+        (line.littered, line.timer) = (loaded.littered, self.timer(writer));
+        drop(line);
+        let before = std::mem::replace(&mut *self.write_served(), loaded.served);
+        self.signal.wake(); // while nothing was served, it looked at nothing
+        before
     }
 }
 

@@ -2,11 +2,12 @@
 //! no lock held while anybody's code runs.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
 
 use crate::commit::Core;
 use crate::observe::{self, Event, Observer};
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::ticket::{Outcome, Ticket};
 
 /// Tickets that have ended, and events, in order, on their way to whoever listens.

@@ -405,8 +405,11 @@ impl<'b> Draft<'b> {
             return Err(Error::CommitBehindEnd { replica, commit, last });
         }
         if self.has_log && self.state.differs_on_disk(&self.before) {
+            let others = self.state.others();
+            self.state.named = others;
             let state = &self.state;
-            let stored = StateRecord::new(state.incarnation, state.purged.as_ref(), &state.runs);
+            let stored =
+                StateRecord::new(state.incarnation, state.purged.as_ref(), &state.runs, others);
             self.put(slot::STATE, record::to_body(&stored), &[], steps)?;
         }
         if self.state.trash != self.before.trash {

@@ -16,6 +16,7 @@
 mod background;
 mod batch;
 mod cached;
+mod census;
 pub mod check;
 mod commit;
 mod deliver;
@@ -40,6 +41,7 @@ mod store;
 pub mod stream;
 mod survey;
 mod sweep;
+mod sync;
 mod ticket;
 pub mod transfer;
 mod trash;

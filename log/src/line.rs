@@ -2,14 +2,15 @@
 //! under one short lock. Who leads the next commit is decided here, too.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId, WriteBatch};
 
 use crate::commit::{Core, Reason, Writer};
 use crate::observe::Event;
 use crate::plan::{Ground, Plan, Size, Step};
+use crate::sync::{Instant, MutexGuard, PoisonError};
 use crate::ticket::{Listener, Queue, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
@@ -47,6 +48,10 @@ pub(crate) struct Line {
     pub(crate) pausing: usize,
     /// How many of them have nothing accepted meanwhile.
     pub(crate) shut: usize,
+    /// When and why a commit has to follow the last one although nothing may be accepted.
+    pub(crate) timer: Option<(Instant, Reason)>,
+    /// Whether the background thread should lead by now and waits for whoever does.
+    pub(crate) overdue: bool,
     /// Since when the oldest batch waits.
     pub(crate) since: Option<Instant>,
     /// How many batches the last commit carried, and how long it took.
@@ -81,7 +86,11 @@ impl Core {
     ) -> Result<Arc<Ticket>> {
         let mut line = self.wait_for_room(when_full)?;
         let plan = self.plan(batch)?;
-        self.check_memory(&plan)?;
+        if let Err(error) = self.check_memory(&plan) {
+            drop(line);
+            self.tell_memory_full(&error);
+            return Err(error);
+        }
         let asks = self.asks(durability, &plan);
         let listener = match listener {
             Listener::Caller if !asks.waits => Listener::Nobody,
@@ -145,6 +154,7 @@ impl Core {
         let ground = Ground {
             engine: &*served.engine,
             guard: self.options.purge_guard,
+            census: served.census,
             now_ms: now_ms(),
             log_bytes: &|id, index| served.live(id).ok()??.log_bytes_through(index),
             is_written: &|id| served.is_written(id),
@@ -278,7 +288,8 @@ impl Core {
             Some(next) if line.pausing == 0 && self.leads_at_once(&line) && next.promote() => {}
             _ => {
                 line.led = false;
-                if !line.queue.is_empty() || !line.littered.is_empty() {
+                let overdue = std::mem::take(&mut line.overdue);
+                if overdue || !line.queue.is_empty() || !line.littered.is_empty() {
                     self.signal.wake();
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlogdb_engine_api::MetaKey;
 
@@ -11,6 +11,7 @@ use crate::observe::Event;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
 use crate::sidecar::{Reading, Sidecar};
+use crate::sync::Instant;
 use crate::{Error, LogOptions, LostData, Result};
 
 /// When the next mark is due, and where it goes.
@@ -94,9 +95,9 @@ impl Marks {
         due.then(|| store_record_step(self.next()))
     }
 
-    /// Notes a write that carried no mark. Answers whether it is the first since the last mark.
-    pub(crate) fn note_write(&mut self) -> bool {
-        !std::mem::replace(&mut self.pending, true) && self.sidecar.is_some()
+    /// Notes a write that carried no mark.
+    pub(crate) fn note_write(&mut self) {
+        self.pending = true;
     }
 
     /// When the next mark is due, `None` while nothing waits for one.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kvlogdb_engine_api::{KvLogDb, LogName, MAX_BATCH_BYTES, MetaKey, ReplicaId};
 
 use crate::batch::LogBatch;
+use crate::census::Census;
 use crate::draft::Draft;
 use crate::record::RECORD_HEADER_BYTES;
 use crate::state::Replica;
@@ -30,6 +31,8 @@ pub(crate) enum Step<'a> {
 pub(crate) struct Plan<'a> {
     pub(crate) steps: Vec<Step<'a>>,
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
+    /// The census, where it changes.
+    pub(crate) census: Option<Census>,
     /// Whether a term or a vote changes, or what stands for one.
     pub(crate) changes_vote: bool,
     pub(crate) size: Size,
@@ -54,7 +57,7 @@ impl Plan<'_> {
     /// A plan that changes one replica's state in memory; what it writes is encoded already.
     pub(crate) fn of_replica(id: ReplicaId, replica: Replica, size: Size) -> Self {
         let replicas = BTreeMap::from([(id, replica)]);
-        Self { steps: Vec::new(), replicas, changes_vote: false, size }
+        Self { steps: Vec::new(), replicas, census: None, changes_vote: false, size }
     }
 
     /// Adds up what the steps come to, which must fit into one batch.
@@ -84,6 +87,8 @@ impl Plan<'_> {
 pub(crate) struct Ground<'a> {
     pub(crate) engine: &'a dyn KvLogDb,
     pub(crate) guard: PurgeGuard,
+    /// The replicas that exist.
+    pub(crate) census: Census,
     pub(crate) now_ms: u64,
     /// The log bytes through an index, where memory tells: the engine may not have the entry yet.
     pub(crate) log_bytes: &'a dyn Fn(ReplicaId, u64) -> Option<u64>,
@@ -110,14 +115,22 @@ impl Ground<'_> {
             draft.apply(change, self, &mut steps)?;
         }
         let (replicas, size) = (BTreeMap::new(), Size::default());
-        let mut plan = Plan { steps, replicas, changes_vote: false, size };
+        let mut plan = Plan { steps, replicas, census: None, changes_vote: false, size };
+        let mut census = self.census;
         for (replica, mut draft) in drafts {
             if draft.state.exists() {
                 // Whatever a replica has, it has a state record: without one it is damaged.
                 draft.begin_log(self)?;
             }
             plan.changes_vote |= draft.changes_vote();
-            plan.replicas.insert(replica, draft.finish(&mut plan.steps)?);
+            let existed = draft.before.exists();
+            let state = draft.finish(&mut plan.steps)?;
+            census.note(replica, existed, state.exists());
+            plan.replicas.insert(replica, state);
+        }
+        if census != self.census {
+            plan.steps.push(census.step());
+            plan.census = Some(census);
         }
         plan.measure()
     }

@@ -285,11 +285,16 @@ impl<'a> Reader<'a> {
             self.read_engine(&*view.engine, end)?;
             if core.options.entry_bytes() > 0 {
                 let read = self.found.get(known..).unwrap_or_default();
-                let mut served = core.write_served();
-                served.keep_read(self.replica, view, read);
-                served.keep_read(self.replica, view, &self.read_ahead);
-                served.evict(&core.options);
+                let (evicted_bytes, cached_bytes) = {
+                    let mut served = core.write_served();
+                    served.keep_read(self.replica, view, read);
+                    served.keep_read(self.replica, view, &self.read_ahead);
+                    (served.evict(&core.options), served.cached_bytes())
+                };
                 self.read_ahead.clear();
+                if evicted_bytes > 0 {
+                    core.tell(|| Event::Evicted { bytes: evicted_bytes, cached_bytes });
+                }
             }
         }
     }

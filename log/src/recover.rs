@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kvlogdb_engine_api::{Error as EngineError, KvLogDb, MetaKey, Order, ReplicaId, Scope};
 
+use crate::census::{Census, Found};
 use crate::record::{self, Header, StoreRecord, slot};
 use crate::state::{Replica, Tail};
 use crate::{Error, Result};
@@ -18,6 +19,7 @@ pub(crate) type Held = Result<Arc<Replica>, Arc<str>>;
 pub(crate) struct Contents {
     /// The store's own record; `None` for a store that was never opened.
     pub(crate) store: Option<StoreRecord>,
+    pub(crate) census: Census,
     pub(crate) replicas: HashMap<ReplicaId, Held>,
 }
 
@@ -29,7 +31,8 @@ pub(crate) struct Contents {
 /// the replica.
 pub(crate) fn read(engine: &dyn KvLogDb) -> Result<Contents> {
     let metadata = Metadata::read(engine)?;
-    let mut contents = Contents { store: metadata.store?, replicas: HashMap::new() };
+    let census = metadata.census;
+    let mut contents = Contents { store: metadata.store?, census, replicas: HashMap::new() };
     for (id, replica) in metadata.replicas {
         let held = match replica {
             Ok(replica) => complete(engine, id, replica)?,
@@ -43,17 +46,42 @@ pub(crate) fn read(engine: &dyn KvLogDb) -> Result<Contents> {
 /// All metadata records, decoded one by one.
 pub(crate) struct Metadata {
     pub(crate) store: Result<Option<StoreRecord>>,
+    pub(crate) census: Census,
     pub(crate) replicas: BTreeMap<ReplicaId, Result<Replica, String>>,
+    found: Found,
 }
 
 impl Metadata {
     pub(crate) fn read(engine: &dyn KvLogDb) -> Result<Self> {
-        let mut all = Self { store: Ok(None), replicas: BTreeMap::new() };
+        let mut all = Self {
+            store: Ok(None),
+            census: Census::default(),
+            replicas: BTreeMap::new(),
+            found: Found::default(),
+        };
         engine.scan_meta(&mut |key, bytes| {
             all.take(key, &bytes);
             ControlFlow::Continue(())
         })?;
+        all.miss_records();
         Ok(all)
+    }
+
+    /// Holds what was found against what must be there: an engine that rots may lose a record, or
+    /// know it by another key.
+    fn miss_records(&mut self) {
+        for replica in self.replicas.values_mut() {
+            if let Some(what) = replica.as_ref().ok().and_then(Replica::missing) {
+                *replica = Err(what);
+            }
+        }
+        let damaged = self.replicas.iter().filter(|(_, replica)| replica.is_err());
+        let intact =
+            |id: &ReplicaId| self.found.stated.contains(id) || self.found.others.contains(id);
+        self.found.damaged = damaged.map(|(&id, _)| id).filter(|id| !intact(id)).collect();
+        if let (Ok(Some(_)), Err(what)) = (&self.store, self.census.check(&self.found)) {
+            self.store = Err(Error::StoreDamaged { what });
+        }
     }
 
     fn take(&mut self, key: MetaKey, bytes: &[u8]) {
@@ -63,6 +91,15 @@ impl Metadata {
                 let damaged = |error| Error::StoreDamaged { what: format!("its record: {error}") };
                 self.store = body.map(Some).map_err(damaged);
             }
+            Scope::Store if key.slot == slot::CENSUS => {
+                match record::body(key, bytes).and_then(record::from_body) {
+                    Ok(census) => self.census = census,
+                    Err(error) => {
+                        let what = format!("its census: {error}");
+                        self.store = Err(Error::StoreDamaged { what });
+                    }
+                }
+            }
             Scope::Store => {
                 self.store = Err(Error::StoreDamaged { what: format!("unknown {key}") });
             }
@@ -70,10 +107,13 @@ impl Metadata {
                 let replica = self.replicas.entry(id).or_insert_with(|| Ok(Replica::default()));
                 let taken = match replica {
                     Ok(replica) => replica.take_record(key, bytes),
-                    Err(_) => return,
+                    // What is intact says that the name is right, whatever else is damaged.
+                    Err(_) => Replica::default().take_record(key, bytes),
                 };
-                if let Err(what) = taken {
-                    *replica = Err(what);
+                match taken {
+                    Ok(()) => self.found.note(id, key.slot),
+                    Err(what) if replica.is_ok() => *replica = Err(what),
+                    Err(_) => {}
                 }
             }
         }

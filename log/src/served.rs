@@ -10,6 +10,7 @@ use kvlogdb_engine_api::{
 };
 
 use crate::cached::Cached;
+use crate::census::Census;
 use crate::plan::{Plan, Step};
 use crate::record::slot;
 use crate::recover::Held;
@@ -61,6 +62,8 @@ pub(crate) struct View {
 
 pub(crate) struct Served {
     pub(crate) engine: Arc<dyn KvLogDb>,
+    /// The replicas that exist, damaged ones among them.
+    pub(crate) census: Census,
     replicas: BTreeMap<ReplicaId, Result<Live, Arc<str>>>,
     /// Metadata records that the engine may not have: the number of the ticket that wrote them,
     /// and the body, `None` for one that was removed.
@@ -80,7 +83,11 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn new(engine: Arc<dyn KvLogDb>, replicas: HashMap<ReplicaId, Held>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<dyn KvLogDb>,
+        census: Census,
+        replicas: HashMap<ReplicaId, Held>,
+    ) -> Self {
         let live = |state: Arc<Replica>| {
             let last = state.last_index();
             Live { state, written: last, durable: last, ..Live::default() }
@@ -88,6 +95,7 @@ impl Served {
         let replicas = replicas.into_iter().map(|(id, held)| (id, held.map(live)));
         Self {
             engine,
+            census,
             replicas: replicas.collect(),
             metadata: HashMap::new(),
             next_written: 0,
@@ -171,6 +179,7 @@ impl Served {
         for step in &plan.steps {
             self.accept_step(step, number);
         }
+        self.census = plan.census.unwrap_or(self.census);
         plan.replicas.iter().filter_map(|(&id, state)| self.finish(id, state)).collect()
     }
 
@@ -291,12 +300,13 @@ impl Served {
     }
 
     /// Evicts entries that the engine has until the cache is within its limit, or nothing more
-    /// can go. Working sets stay where the strategy keeps them.
-    pub(crate) fn evict(&mut self, options: &LogOptions) {
+    /// can go. Working sets stay where the strategy keeps them. Answers how much memory that freed.
+    pub(crate) fn evict(&mut self, options: &LogOptions) -> usize {
         let limit_bytes = options.entry_bytes();
         if self.cached_bytes <= limit_bytes {
-            return;
+            return 0;
         }
+        let cached_bytes = self.cached_bytes;
         // A little more than needed, so that not every commit has to look.
         let mut over = self.cached_bytes - limit_bytes / 8 * 7;
         let behind = (Bound::Excluded(self.hand), Bound::Unbounded);
@@ -317,6 +327,7 @@ impl Served {
                 break;
             }
         }
+        cached_bytes - self.cached_bytes
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Replica {
     pub(crate) trash: Trash,
     /// The slots that hold a record.
     pub(crate) slots: BTreeSet<u16>,
+    /// How many other records the state record names.
+    pub(crate) named: u32,
 }
 
 impl Replica {
@@ -90,6 +92,22 @@ impl Replica {
             || !self.slots.contains(&slot::STATE)
             || (self.incarnation, &self.purged, &self.runs)
                 != (other.incarnation, &other.purged, &other.runs)
+            || self.others() != other.named
+    }
+
+    /// How many records there are beside the state record and the one of what waits for deletion,
+    /// which comes and goes on its own.
+    pub(crate) fn others(&self) -> u32 {
+        let own = [slot::STATE, slot::TRASH];
+        let own = own.into_iter().filter(|number| self.slots.contains(number)).count();
+        u32::try_from(self.slots.len() - own).unwrap_or(u32::MAX)
+    }
+
+    /// What is wrong where records are missing that the state record names.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let (named, found) = (self.named, self.others());
+        (self.slots.contains(&slot::STATE) && named != found)
+            .then(|| format!("its state names {named} other records and it has {found}"))
     }
 
     /// Whether a caller would miss anything of the replica: what waits for deletion is not listed.
@@ -109,6 +127,7 @@ impl Replica {
         match key.slot {
             slot::STATE => {
                 let state: StateRecord = record::from_body(body).map_err(named)?;
+                self.named = state.others();
                 (self.incarnation, self.purged, self.runs) = state.into_parts()?;
             }
             slot::HARD_STATE => {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use kvlogdb_engine_api::{
     Durability, EngineInfo, Error as EngineError, KvLogDb, ReplicaId, Result as EngineResult,
@@ -17,6 +16,7 @@ use crate::line::Gate;
 use crate::marks::{self, Marks};
 use crate::recover;
 use crate::served::{Live, Refusal, Served};
+use crate::sync::Instant;
 use crate::ticket::{Accepted, Durable, Listener, Ticket};
 use crate::{Log, LogBatch, LogOptions, Result, WhenFull, background, encode, working_set};
 
@@ -329,7 +329,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let _ = self.close();
-        self.core.signal.end();
+        self.core.signal.end(Arc::clone(&self.core));
     }
 }
 
@@ -369,7 +369,7 @@ fn load(
         // From here on an engine that opens empty is known to have lost its data.
         write_mark(&mut marks, &*engine)?;
     }
-    let mut served = Served::new(engine, contents.replicas);
+    let mut served = Served::new(engine, contents.census, contents.replicas);
     for (id, entries) in working_sets {
         served.preload(id, &entries);
     }

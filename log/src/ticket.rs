@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, MetaKey, ReplicaId, WriteBatch};
@@ -13,6 +13,7 @@ use kvlogdb_engine_api::{Durability, Error as EngineError, MetaKey, ReplicaId, W
 use crate::line::Asks;
 use crate::observe::Queued;
 use crate::plan::Size;
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::{Error, LogId, LogStore, Result};
 
 /// What a durable batch vouches for: the end of one replica's log as the batch left it.
@@ -146,12 +147,6 @@ impl Ticket {
             Encoding::Ready(batch) => Some(batch),
             _ => None,
         }
-    }
-
-    /// Whether a commit has taken the batch, or will never.
-    pub(crate) fn is_taken(&self) -> bool {
-        let inner = self.lock();
-        matches!(inner.batch, Encoding::Gone) || matches!(inner.stage, Stage::Done(_))
     }
 
     pub(crate) fn effects(&self) -> Vec<Effect> {
@@ -311,6 +306,7 @@ pub(crate) struct Queue {
     entries: usize,
     synced: usize,
     urgent: usize,
+    slices: usize,
 }
 
 /// What an accepted batch takes in memory beside its bytes, about.
@@ -322,6 +318,7 @@ impl Queue {
         self.entries += ticket.size.entries;
         self.synced += usize::from(ticket.asks.durability == Durability::Synced);
         self.urgent += usize::from(ticket.asks.urgent);
+        self.slices += usize::from(ticket.size.deleted > 0);
         self.tickets.push_back(ticket);
     }
 
@@ -339,6 +336,7 @@ impl Queue {
                 self.entries -= ticket.size.entries;
                 self.synced -= usize::from(ticket.asks.durability == Durability::Synced);
                 self.urgent -= usize::from(ticket.asks.urgent);
+                self.slices -= usize::from(ticket.size.deleted > 0);
                 taken.push(ticket);
             }
         }
@@ -379,6 +377,11 @@ impl Queue {
     /// Whether any ticket is not to collect.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent > 0
+    }
+
+    /// Whether any ticket deletes what no longer belonged to a log.
+    pub(crate) fn has_slice(&self) -> bool {
+        self.slices > 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -152,6 +152,7 @@ const DAMAGES: [(&str, Damage, &[Named]); 20] = [
         "a state record that is missing",
         |_, batch| batch.remove_meta(MetaKey::replica(N, raw::STATE)),
         &[
+            (ProblemKind::StoreRecord, None, None),
             (ProblemKind::Orphan, Some(N), Some(1)),
             (ProblemKind::Orphan, Some(N), Some(2)),
             (ProblemKind::Orphan, Some(N), Some(3)),

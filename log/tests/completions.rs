@@ -281,6 +281,26 @@ fn the_last_handle_may_go_within_a_callback_with_more_behind_it() {
 }
 
 #[test]
+fn callbacks_are_called_although_the_last_handle_goes_while_another_is() {
+    let rig = Rig::with(immediate());
+    let (began, inside) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let busy = move |_: Result<&[_]>| {
+        began.send(()).unwrap();
+        wait.recv().unwrap();
+    };
+    rig.store().submit_with(&append(1, 1), WhenFull::Wait, busy).unwrap();
+    inside.recv().unwrap();
+    let told = Told::default();
+    for number in 0..3 {
+        submit_telling(rig.store(), number, &told);
+    }
+    drop(rig);
+    go.send(()).unwrap();
+    eventually(|| *told.lock().unwrap() == [(0, true), (1, true), (2, true)]);
+}
+
+#[test]
 fn a_batch_that_is_refused_calls_no_callback() {
     let rig = Rig::with(immediate());
     let called = Arc::new(AtomicBool::new(false));

@@ -250,8 +250,9 @@ fn after_an_open_what_waits_is_deleted_without_any_write() {
 #[test]
 fn a_replica_that_used_up_its_incarnations_is_refused_by_name() {
     let mut rig = Rig::new();
+    rig.write(|batch| batch.purge_through(R, common::id(1, 3))).unwrap();
     rig.edit(|_, batch| {
-        let body = raw::state_body(u32::MAX, Some((3, 1, vec![])), vec![]);
+        let body = raw::state_body(u32::MAX, Some((3, 1, vec![])), vec![], 0);
         raw::put_meta(batch, R, raw::STATE, &body);
     });
     rig.open().unwrap();

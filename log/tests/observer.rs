@@ -13,7 +13,7 @@ use common::{
     N, R, Rig, batch, eventually, id, ids, immediate, is_poisoned, run, unhurried, within_patience,
 };
 use kvlogdb_log::{
-    Durability, Entry, Error, Event, LogOptions, LogStore, Observer, ReplicaId, WhenFull,
+    Durability, Entry, Error, Event, LogOptions, LogStore, Observer, ReplicaId, Strategy, WhenFull,
 };
 
 /// Keeps what it hears.
@@ -168,7 +168,15 @@ fn the_event_of_a_commit_comes_before_the_callbacks_of_its_batches() {
 
 #[test]
 fn the_later_failure_of_a_batch_that_nobody_waits_for_is_told() {
-    let (mut rig, heard) = observed(immediate());
+    for strategy in [Strategy::DiskFirst, Strategy::MemFirst { memory_bytes: 1 << 20 }] {
+        let mut options = immediate();
+        options.strategy = strategy;
+        expect_the_later_failure(options);
+    }
+}
+
+fn expect_the_later_failure(options: LogOptions) {
+    let (mut rig, heard) = observed(options);
     rig.faults.set(Fault::WriteLost, 0);
     rig.log().append(tens(1, 1..=3), Durability::Buffered).unwrap();
     let failed = heard.one(|event| match event {
@@ -252,6 +260,21 @@ fn a_full_queue_and_the_wait_for_room_are_told() {
 }
 
 #[test]
+fn full_memory_is_told() {
+    let mut options = immediate();
+    options.strategy = Strategy::MemFirst { memory_bytes: 1000 };
+    let (rig, heard) = observed(options);
+    let answer = rig.log().append(tens(1, 1..=100), Durability::Buffered);
+    let Err(Error::MemoryFull { needed_bytes, .. }) = answer else { panic!("{answer:?}") };
+    let told = heard.one(|event| match event {
+        Event::MemoryFull { needed_bytes, limit_bytes, .. } => Some((*needed_bytes, *limit_bytes)),
+        _ => None,
+    });
+    assert_eq!(told, (needed_bytes, 1000));
+    assert_eq!(heard.count(|event| matches!(event, Event::Accepted { .. })), 0);
+}
+
+#[test]
 fn reads_tell_what_came_from_memory_and_evictions_what_went() {
     let mut options = immediate();
     options.cache_bytes = 1000;
@@ -259,28 +282,37 @@ fn reads_tell_what_came_from_memory_and_evictions_what_went() {
     for index in 1..=100 {
         rig.log().append(tens(1, index..=index), Durability::Synced).unwrap();
     }
-    eventually(|| heard.count(|event| matches!(event, Event::Committed { .. })) == 100);
-    let evicted = heard.all(|event| match event {
-        Event::Evicted { bytes, cached_bytes, .. } => {
-            assert!(*cached_bytes <= 1000 && *bytes > 0);
-            Some(*bytes)
-        }
-        _ => None,
-    });
-    let held = heard.all(|event| match event {
-        Event::Committed { cached_bytes, .. } => Some(*cached_bytes),
-        _ => None,
-    });
-    let (last, each) = (*held.last().unwrap(), held[0]);
-    assert_eq!(evicted.iter().sum::<usize>() + last, 100 * each);
-    assert_eq!(rig.log().entries(.., u64::MAX).unwrap().len(), 100);
-    let read = heard.one(|event| match event {
-        Event::Read { replica, from_memory, from_engine, entry_bytes, .. } => {
-            Some((*replica, *from_memory, *from_engine, *entry_bytes))
-        }
-        _ => None,
-    });
-    assert_eq!(read, (R, last / each, 100 - last / each, 1000));
+    let evicted = || {
+        heard.all(|event| match event {
+            Event::Evicted { bytes, cached_bytes, .. } => {
+                assert!(*cached_bytes <= 1000 && *bytes > 0);
+                Some(*bytes)
+            }
+            _ => None,
+        })
+    };
+    let held = || {
+        heard.all(|event| match event {
+            Event::Committed { cached_bytes, .. } => Some(*cached_bytes),
+            _ => None,
+        })
+    };
+    eventually(|| held().len() == 100);
+    let (last, each) = (*held().last().unwrap(), held()[0]);
+    eventually(|| evicted().iter().sum::<usize>() + last == 100 * each);
+    let in_memory = (last / each) as u64;
+    for (range, from_memory) in [(101 - in_memory..=100, in_memory), (1..=5, 0)] {
+        let count = rig.log().entries(range, u64::MAX).unwrap().len();
+        let read = heard.one(|event| match event {
+            Event::Read { replica, from_memory, from_engine, entry_bytes, .. } => {
+                Some((*replica, *from_memory as u64, *from_engine, *entry_bytes))
+            }
+            _ => None,
+        });
+        let from_engine = count - usize::try_from(from_memory).unwrap();
+        assert_eq!(read, (R, from_memory, from_engine, 10 * count));
+        heard.clear();
+    }
 }
 
 #[test]

@@ -42,10 +42,10 @@ fn plant(batch: &mut WriteBatch, incarnation: u32, index: u64, term: u64) {
 fn put_state(batch: &mut WriteBatch, purged: Option<u64>, runs: &[(u64, u64)]) {
     let purged = purged.map(|index| (index, 1, vec![]));
     let runs = runs.iter().map(|&(index, term)| (index, term, vec![])).collect();
-    raw::put_meta(batch, R, raw::STATE, &raw::state_body(0, purged, runs));
+    raw::put_meta(batch, R, raw::STATE, &raw::state_body(0, purged, runs, 1));
 }
 
-const DAMAGES: [(&str, Damage); 17] = [
+const DAMAGES: [(&str, Damage); 18] = [
     ("a flipped bit in the state", |engine, batch| flip(engine, batch, raw::STATE)),
     ("a flipped bit in the hard state", |engine, batch| flip(engine, batch, raw::HARD_STATE)),
     ("a state record cut short", |_, batch| {
@@ -56,16 +56,19 @@ const DAMAGES: [(&str, Damage); 17] = [
         batch.put_meta(MetaKey::replica(R, raw::STATE), &[&record]).unwrap();
     }),
     ("a state with bytes behind it", |_, batch| {
-        let body = [raw::state_body(0, None, vec![(5, 1, vec![])]), vec![0]].concat();
+        let body = [raw::state_body(0, None, vec![(5, 1, vec![])], 1), vec![0]].concat();
         raw::put_meta(batch, R, raw::STATE, &body);
     }),
     ("a state of another shape", |_, batch| {
         let runs: Vec<raw::Run> = vec![(5, 1, vec![])];
-        let body = raw::body(&(1u8, 0u32, None::<raw::Run>, runs));
+        let body = raw::body(&(1u8, 0u32, None::<raw::Run>, runs, 1u32));
         raw::put_meta(batch, R, raw::STATE, &body);
     }),
     ("entries without a state", |_, batch| {
         batch.remove_meta(MetaKey::replica(R, raw::STATE));
+    }),
+    ("a hard state that is gone", |_, batch| {
+        batch.remove_meta(MetaKey::replica(R, raw::HARD_STATE));
     }),
     ("a state without entries", |_, batch| batch.remove_log(life(R, 0))),
     ("a log that ends before its last term begins", |_, batch| {
@@ -89,6 +92,33 @@ const DAMAGES: [(&str, Damage); 17] = [
     }),
     ("a slot of the log that is not known", |_, batch| raw::put_meta(batch, R, 77, b"")),
 ];
+
+/// [`N`] has no other record than its state.
+const LOSSES: [(&str, Damage); 4] = [
+    ("a replica that is gone", |_, batch| batch.remove_meta(MetaKey::replica(N, raw::STATE))),
+    ("a replica under another name", |engine, batch| {
+        let key = MetaKey::replica(N, raw::STATE);
+        let record = engine.meta(key).unwrap().unwrap();
+        batch.remove_meta(key);
+        let other = ReplicaId { group: N.group ^ 8, ..N };
+        batch.put_meta(MetaKey::replica(other, raw::STATE), &[&record]).unwrap();
+    }),
+    ("a replica that was never made", |_, batch| {
+        let body = raw::state_body(0, Some((3, 1, vec![])), vec![], 0);
+        raw::put_meta(batch, ReplicaId::from(80), raw::STATE, &body);
+    }),
+    ("a census that is gone", |_, batch| batch.remove_meta(MetaKey::store(1))),
+];
+
+#[test]
+fn a_store_that_lost_a_replica_is_refused_because_nobody_can_tell_which() {
+    for (what, loss) in LOSSES {
+        let mut rig = filled();
+        rig.edit(loss);
+        let answer = rig.open();
+        assert!(matches!(answer, Err(Error::StoreDamaged { .. })), "{what}: {answer:?}");
+    }
+}
 
 #[test]
 fn a_damaged_replica_is_refused_by_name_and_the_others_are_served() {

@@ -9,6 +9,7 @@ const CONTRACT: &str = "kvlogdb-engine-api";
 const FACADE: &str = "kvlogdb";
 const LOG: &str = "kvlogdb-log";
 const ADAPTER: &str = "kvlogdb-openraft";
+const COMPARE: &str = "kvlogdb-compare";
 const SUITE: &str = "kvlogdb-conformance";
 /// Before the name of the library that an engine's crate is built on.
 const ENGINE: &str = "kvlogdb-engine-";
@@ -61,6 +62,7 @@ fn may_use(from: &str, to: &str, kind: Option<&str>) -> bool {
         FACADE => to == CONTRACT || to == LOG || is_engine(to) || in_tests,
         "kvlogdb-cli" => !is_engine(to),
         ADAPTER => to == CONTRACT || to == LOG || kind == Some("dev") && to == FACADE,
+        COMPARE => to == FACADE || to == CONTRACT || in_tests,
         engine if is_engine(engine) => to == CONTRACT || in_tests,
         _ => true,
     }
@@ -84,6 +86,7 @@ mod tests {
         }));
         let members = [
             "kvlogdb",
+            "kvlogdb-compare",
             "kvlogdb-conformance",
             "kvlogdb-engine-api",
             "kvlogdb-engine-fjall",
@@ -101,6 +104,7 @@ mod tests {
             ("kvlogdb", "kvlogdb-engine-redb"),
             ("kvlogdb-benches", "redb"),
             ("kvlogdb-cli", "kvlogdb"),
+            ("kvlogdb-compare", "kvlogdb"),
             ("kvlogdb-crash", "kvlogdb-engine-redb"),
             ("kvlogdb-conformance", "kvlogdb-log"),
             ("kvlogdb-openraft", "kvlogdb-log"),
@@ -119,6 +123,8 @@ mod tests {
             ("kvlogdb", "redb"),
             ("kvlogdb-cli", "kvlogdb-engine-redb"),
             ("kvlogdb-cli", "redb"),
+            ("kvlogdb-compare", "kvlogdb-engine-fjall"),
+            ("kvlogdb-compare", "sled"),
             ("kvlogdb-conformance", "kvlogdb-engine-sled"),
             ("kvlogdb-engine-api", "kvlogdb-log"),
             ("kvlogdb-engine-fjall", "kvlogdb-engine-redb"),

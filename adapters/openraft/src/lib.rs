@@ -24,8 +24,8 @@
 //!
 //! # Errors
 //!
-//! An [`Error`] says what could not be done, on whose log, and why; openraft has it as the source of
-//! its storage error. After a failure of the engine every call of a storage, its clones and its
+//! An [`Error`] says what could not be done, on whose log, and why; openraft has it as the source
+//! of its storage error. After a failure of the engine every call of a storage, its clones and its
 //! readers fails with the first cause, also when the store was opened again meanwhile: what they
 //! know of the log may be more than what is left. A new storage goes on from what is there.
 //!

@@ -177,6 +177,49 @@ async fn a_read_for_replication_has_a_limit_and_begins_where_it_was_asked() {
     assert_eq!(storage.try_get_log_entries(50..99).await.unwrap().len(), 2);
 }
 
+/// A leader that is killed and goes on in its term must not have given away what it has lost.
+#[tokio::test]
+async fn other_nodes_get_what_is_durable_on_this_one() {
+    let rig = Rig::with(unhurried());
+    let mut storage = rig.storage();
+    append(&mut storage, run((1, 1), 1..=3)).await;
+    rig.control.shut();
+    storage.append(run((1, 1), 4..=6), IOFlushed::noop()).await.unwrap();
+    let sent = storage.limited_get_log_entries(2, 7).await.unwrap();
+    assert_eq!(sent.len(), 2, "what is durable of it");
+    let mut reader = storage.get_log_reader().await;
+    let waiting = tokio::spawn(async move { reader.limited_get_log_entries(4, 7).await });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert!(!waiting.is_finished());
+    let mut early = rig.storage().send_before_durable();
+    assert_eq!(early.limited_get_log_entries(4, 7).await.unwrap().len(), 3);
+    rig.control.open();
+    assert_eq!(waiting.await.unwrap().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn who_waits_for_what_is_durable_hears_of_a_failure_and_of_a_truncation() {
+    for fails in [true, false] {
+        let rig = Rig::with(unhurried());
+        let mut storage = rig.storage();
+        append(&mut storage, run((1, 1), 1..=3)).await;
+        rig.control.shut();
+        storage.append(run((1, 1), 4..=6), IOFlushed::noop()).await.unwrap();
+        let mut reader = storage.get_log_reader().await;
+        let waiting = tokio::spawn(async move { reader.limited_get_log_entries(4, 7).await });
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        if fails {
+            rig.control.fill_disk();
+            rig.control.open();
+            assert!(waiting.await.unwrap().is_err());
+        } else {
+            storage.truncate_after(Some(id(1, 1, 3))).await.unwrap();
+            assert!(waiting.await.unwrap().unwrap().is_empty());
+            rig.control.open();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stream_brings_every_entry_a_page_at_a_time() {
     for cache_bytes in [0, 16 << 20] {

@@ -23,6 +23,7 @@ use super::{Event, Observer, Queued};
 /// | `syncs` | writes with a sync |
 /// | `failed_batches` | accepted batches whose commit failed |
 /// | `busy` | batches that were refused because the queue was full |
+/// | `memory_full` | batches that were refused because memory was full |
 /// | `cache_hits`, `cache_misses` | entries that were read from memory and from the engine |
 /// | `cache_evicted_bytes` | memory of entries that were evicted |
 /// | `deleted_entries` | purged and dropped entries whose keys were deleted |
@@ -85,6 +86,7 @@ macro_rules! registered {
 registered! { Counters, Counter, counter:
     log_appends log_entries_written log_entry_bytes_written log_entries_read log_entry_bytes_read
     head_truncations tail_truncations commits commit_bytes syncs failed_batches busy
+    memory_full
     cache_hits cache_misses cache_evicted_bytes deleted_entries marks mark_failures poisonings
     reopens
 }
@@ -205,6 +207,7 @@ impl Observer for MetricsObserver {
                 counters.busy.increment(1);
                 self.queued(queue);
             }
+            Event::MemoryFull { .. } => counters.memory_full.increment(1),
             Event::Waited { took } => histograms.queue_wait_seconds.record(*took),
             Event::Committed { .. } => self.committed(event),
             Event::Failed { batches, .. } => {

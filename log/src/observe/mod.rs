@@ -32,7 +32,7 @@ pub use self::tracing::TracingObserver;
 /// No lock of the store is held during a call. What the store's commits bring about comes in the
 /// order of commits, one call at a time, before the callbacks of the batches that they end:
 /// [`Committed`](Event::Committed), [`Failed`](Event::Failed), [`Poisoned`](Event::Poisoned),
-/// [`Deleted`](Event::Deleted), [`Evicted`](Event::Evicted), [`Marked`](Event::Marked),
+/// [`Deleted`](Event::Deleted), [`Marked`](Event::Marked),
 /// [`MarkFailed`](Event::MarkFailed), [`Waited`](Event::Waited), [`Opened`](Event::Opened),
 /// [`Reopened`](Event::Reopened) and [`Closed`](Event::Closed). Writers that were blocked may go on
 /// before these are told. The other events come from the thread in which they happen, at the same
@@ -148,6 +148,14 @@ pub enum Event {
         /// What waits.
         queue: Queued,
     },
+    /// A batch was refused because the working sets would not fit into memory with it.
+    #[non_exhaustive]
+    MemoryFull {
+        /// What they would have come to.
+        needed_bytes: usize,
+        /// What they may come to.
+        limit_bytes: usize,
+    },
     /// A caller has waited for room in the queue.
     #[non_exhaustive]
     Waited {
@@ -179,7 +187,7 @@ pub enum Event {
         cached_bytes: usize,
     },
     /// Accepted batches were lost with a commit that failed, or are whole once the store is
-    /// reopened; whoever asked for no sync hears of it here.
+    /// reopened. Of those that asked for no sync only this event tells.
     #[non_exhaustive]
     Failed {
         /// How many batches: those of the commit, those that waited for a sync, and those that
@@ -210,7 +218,8 @@ pub enum Event {
         /// The bytes of all of them.
         entry_bytes: usize,
     },
-    /// Entries that the engine has were dropped from memory to stay within the limit.
+    /// Entries that the engine has were dropped from memory to stay within the limit, by a commit
+    /// or by a read.
     #[non_exhaustive]
     Evicted {
         /// How much memory that freed.

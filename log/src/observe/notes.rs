@@ -1,7 +1,7 @@
 //! Where events come from. Without an observer none of this looks at a clock or allocates.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, Error as EngineError, ReplicaId};
 
@@ -14,6 +14,7 @@ use crate::record::slot;
 use crate::served::Served;
 use crate::state::Replica;
 use crate::store::Reopened;
+use crate::sync::Instant;
 use crate::ticket::Ticket;
 
 /// A commit that an observer will hear of.
@@ -63,6 +64,13 @@ impl Core {
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.options.observer {
             tell(&**observer, &event());
+        }
+    }
+
+    /// Tells of a batch that was refused for want of memory. To be called with no lock held.
+    pub(crate) fn tell_memory_full(&self, error: &Error) {
+        if let Error::MemoryFull { needed_bytes, limit_bytes } = *error {
+            self.tell(|| Event::MemoryFull { needed_bytes, limit_bytes });
         }
     }
 

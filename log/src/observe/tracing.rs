@@ -11,7 +11,7 @@ use super::{Event, Observer};
 /// | error | a store that is poisoned, and batches that were lost with that |
 /// | warn | a sidecar that cannot be written; damaged replicas; logs shorter after reopening |
 /// | info | opening, reopening, closing |
-/// | debug | truncation, purge, dropped logs, a full queue |
+/// | debug | truncation, purge, dropped logs, a full queue, full memory |
 /// | trace | every batch, commit, read, eviction, deletion slice and mark |
 ///
 /// Some events come from the store's own thread: a subscriber for all threads hears all.
@@ -41,6 +41,7 @@ impl Observer for TracingObserver {
             | Event::Failed { .. } => life(event),
             Event::Accepted { .. }
             | Event::Busy { .. }
+            | Event::MemoryFull { .. }
             | Event::Waited { .. }
             | Event::Committed { .. }
             | Event::Marked { .. }
@@ -98,6 +99,9 @@ fn writing(event: &Event) {
         Event::Busy { queue } => debug!(
             target: TARGET, queue_batches = queue.batches, queue_bytes = queue.bytes, "busy"
         ),
+        Event::MemoryFull { needed_bytes, limit_bytes } => {
+            debug!(target: TARGET, needed_bytes, limit_bytes, "memory is full");
+        }
         Event::Waited { took } => debug!(target: TARGET, ?took, "waited for room in the queue"),
         Event::Committed {
             batches,

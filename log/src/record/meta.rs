@@ -15,8 +15,10 @@ pub(crate) const META_HEADER_BYTES: usize = 5;
 
 /// The slots of the log.
 pub(crate) mod slot {
-    /// The store's own record, in the store's scope; every other is in a replica's.
+    /// The store's own record, in the store's scope.
     pub(crate) const STORE: u16 = 0;
+    /// In the store's scope, too.
+    pub(crate) const CENSUS: u16 = 1;
     pub(crate) const STATE: u16 = 0;
     pub(crate) const HARD_STATE: u16 = 1;
     pub(crate) const SNAPSHOT: u16 = 2;
@@ -42,6 +44,8 @@ pub(crate) struct StateRecord {
     incarnation: u32,
     purged: Option<RunRecord>,
     runs: Vec<RunRecord>,
+    /// How many other records the replica has, without the one of what waits for deletion.
+    others: u32,
 }
 
 /// A term run by its first index; as the boundary, the purged id.
@@ -53,7 +57,12 @@ struct RunRecord {
 }
 
 impl StateRecord {
-    pub(crate) fn new(incarnation: u32, purged: Option<&Boundary>, runs: &TermRuns) -> Self {
+    pub(crate) fn new(
+        incarnation: u32,
+        purged: Option<&Boundary>,
+        runs: &TermRuns,
+        others: u32,
+    ) -> Self {
         let purged = purged.map(|purged| RunRecord {
             index: purged.id.index,
             term: purged.id.term,
@@ -64,7 +73,12 @@ impl StateRecord {
             term: run.term,
             leader: run.leader.as_bytes().to_vec(),
         });
-        Self { shape: SHAPE_RAFT, incarnation, purged, runs: runs.collect() }
+        Self { shape: SHAPE_RAFT, incarnation, purged, runs: runs.collect(), others }
+    }
+
+    /// How many other records the replica has, without the one of what waits for deletion.
+    pub(crate) fn others(&self) -> u32 {
+        self.others
     }
 
     /// Incarnation, boundary and term runs; an error says which rule the record breaks.

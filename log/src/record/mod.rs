@@ -32,7 +32,8 @@
 //! | slot | of      | body                                                                        |
 //! |------|---------|-----------------------------------------------------------------------------|
 //! | 0    | store   | postcard: mark                                                              |
-//! | 0    | replica | postcard: shape, incarnation, purged, term runs                             |
+//! | 1    | store   | postcard: number of replicas, sum of the CRC-32C of their slot 0 keys       |
+//! | 0    | replica | postcard: shape, incarnation, purged, term runs, number of other records    |
 //! | 1    | replica | postcard: term, vote, commit                                                |
 //! | 2    | replica | postcard: term, index of the snapshot; then the caller's bytes as they are  |
 //! | 3    | replica | postcard: term, index applied                                               |

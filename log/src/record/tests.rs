@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use kvlogdb_engine_api::{LogKey, LogName, MetaKey, ReplicaId};
 
 use super::*;
+use crate::census::Census;
 use crate::runs::TermRuns;
 use crate::trash::Trash;
 use crate::types::{Boundary, EntryKind, Leader, LogId};
@@ -29,7 +30,7 @@ fn state() -> Vec<u8> {
     assert!(runs.append(10, 4, &Leader::default()));
     assert!(runs.append(300, 5, &Leader::new("n1").unwrap()));
     let purged = Boundary { id: LogId::new(4, 9), leader: Leader::new("n3").unwrap() };
-    to_body(&StateRecord::new(6, Some(&purged), &runs))
+    to_body(&StateRecord::new(6, Some(&purged), &runs, 4))
 }
 
 /// Every record of the format, by name.
@@ -37,10 +38,12 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     let mut trash = Trash::default();
     trash.add(2, 5, 1000);
     let slot = |number| MetaKey::replica(REPLICA, number);
+    let census = to_body(&Census::of([REPLICA, ReplicaId::from(1)]));
     vec![
         ("entry", record(b"payload")),
         ("entry without payload", record(b"")),
         ("store", meta(MetaKey::store(slot::STORE), &to_body(&StoreRecord { mark: 300 }))),
+        ("census", meta(MetaKey::store(slot::CENSUS), &census)),
         ("state", meta(slot(slot::STATE), &state())),
         ("hard state", meta(slot(slot::HARD_STATE), &to_body(&(5u64, Some(1u64), Some(299u64))))),
         ("snapshot", meta(slot(slot::SNAPSHOT), b"\x04\x09file")),
@@ -133,14 +136,14 @@ fn a_version_or_flag_of_later_is_refused_by_name() {
 fn a_state_record_reads_back_and_a_contradictory_one_does_not() {
     let stored: StateRecord = from_body(&state()).unwrap();
     let (incarnation, purged, runs) = stored.clone().into_parts().unwrap();
-    assert_eq!(StateRecord::new(incarnation, purged.as_ref(), &runs), stored);
+    assert_eq!(StateRecord::new(incarnation, purged.as_ref(), &runs, stored.others()), stored);
     let mut gap = TermRuns::default();
     assert!(gap.append(11, 4, &Leader::default()));
-    assert!(StateRecord::new(0, purged.as_ref(), &gap).into_parts().is_err());
-    let (leaderless, trailing) = (b"\x00\x00\x00\x02\x05\x01\x00\x05\x02\x00", b"\x01\x02\x03");
+    assert!(StateRecord::new(0, purged.as_ref(), &gap, 0).into_parts().is_err());
+    let (leaderless, trailing) = (b"\x00\x00\x00\x02\x05\x01\x00\x05\x02\x00\x00", b"\x01\x02\x03");
     let unordered: StateRecord = from_body(leaderless).unwrap();
     assert!(unordered.into_parts().is_err());
     assert_eq!(from_body::<(u64, u64)>(trailing), Err(Unreadable::Body));
-    let other_shape: StateRecord = from_body(b"\x01\x00\x00\x00").unwrap();
+    let other_shape: StateRecord = from_body(b"\x01\x00\x00\x00\x00").unwrap();
     assert!(other_shape.into_parts().is_err());
 }

@@ -51,9 +51,15 @@ fn sealed(key: &[u8], rest: &[u8]) -> Vec<u8> {
 /// A term run or a boundary: index, term, leader.
 pub(crate) type Run = (u64, u64, Vec<u8>);
 
-/// The body of a state record: shape, incarnation, boundary, term runs.
-pub(crate) fn state_body(incarnation: u32, purged: Option<Run>, runs: Vec<Run>) -> Vec<u8> {
-    body(&(0u8, incarnation, purged, runs))
+/// The body of a state record: shape, incarnation, boundary, term runs, and how many other records
+/// the replica has.
+pub(crate) fn state_body(
+    incarnation: u32,
+    purged: Option<Run>,
+    runs: Vec<Run>,
+    others: u32,
+) -> Vec<u8> {
+    body(&(0u8, incarnation, purged, runs, others))
 }
 
 pub(crate) fn body(value: &impl Serialize) -> Vec<u8> {

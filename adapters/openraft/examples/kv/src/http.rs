@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `PUT /keys/{key}` with the value | 200 once it is replicated and applied, with what was there before |
+//! | `PUT /keys/{key}` with the value | 200 once it is applied, with what was there before |
 //! | `DELETE /keys/{key}` | the same |
 //! | `GET /keys/{key}` | the value as no earlier answer contradicts it, or 404 |
 //! | `GET /local` | everything that this node has applied, which may be behind |

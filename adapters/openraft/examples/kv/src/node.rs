@@ -47,6 +47,9 @@ impl Node {
             election_timeout_max: 1200,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_every),
             max_in_snapshot_log_to_keep: settings.snapshot_every / 10,
+            // A leader that comes back is elected anew, and knows by that what was committed. Gone
+            // on with in its old term, it could serve reads that are older than others have seen.
+            enable_leader_restore: Some(false),
             ..openraft::Config::default()
         };
         let config = Arc::new(config.validate()?);
