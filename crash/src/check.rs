@@ -165,8 +165,14 @@ impl Checker {
                 }
             }
         }
-        if let Some(more) = shown.keys().find(|replica| !wanted.contains_key(replica)) {
-            return Verdict::failed(Finding::SilentlyWrong, format!("replica {more} is new"));
+        for (replica, seen) in shown.iter().filter(|(replica, _)| !wanted.contains_key(replica)) {
+            match seen {
+                Ok(_) => {
+                    let text = format!("replica {replica} is new");
+                    return Verdict::failed(Finding::SilentlyWrong, text);
+                }
+                Err(text) => refused = Some(format!("replica {replica}: {text}")),
+            }
         }
         refused.map_or_else(|| Verdict::Sound(job.bounds.issued.clone()), Verdict::Refused)
     }
