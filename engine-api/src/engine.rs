@@ -77,6 +77,9 @@ pub struct EngineInfo {
     pub range_removal: RangeRemoval,
     /// What giving space back costs.
     pub reclaim: Reclaim,
+    /// How many bytes of batches one write should carry at the most, where the caller has the
+    /// choice: more of them cost the engine more time or memory than they save.
+    pub write_bytes: usize,
 }
 
 /// Takes one entry of a scan. The value is borrowed where the engine holds it in one piece and

@@ -174,6 +174,7 @@ impl KvLogDb for MemoryEngine {
             buffered_in: BufferedIn::Process,
             range_removal: RangeRemoval::InPlace,
             reclaim: Reclaim::Automatic,
+            write_bytes: 16 << 20,
         }
     }
 

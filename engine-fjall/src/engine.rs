@@ -24,6 +24,8 @@ const NAME: &str = "fjall";
 /// The version of fjall in the lock file.
 const FJALL_VERSION: &str = "3.1.13";
 
+/// A batch is in memory several times until it is committed.
+const WRITE_BYTES: usize = 1 << 20;
 /// How many filled memtables of a keyspace may wait for their tables before a write waits. fjall
 /// itself begins to wait at 4, and then without noticing that its workers have failed.
 const MAX_SEALED_MEMTABLES: usize = 2;
@@ -206,6 +208,7 @@ impl KvLogDb for FjallEngine {
             buffered_in: BufferedIn::Kernel,
             range_removal: RangeRemoval::Tombstones,
             reclaim: Reclaim::Concurrent,
+            write_bytes: WRITE_BYTES,
         }
     }
 

@@ -26,6 +26,8 @@ use crate::{RedbOptions, Repair, read, verify};
 const NAME: &str = "redb";
 /// The redb release that this crate is built and tested with.
 const REDB_VERSION: &str = "4.4.0";
+/// A transaction is in memory until it is committed, beside its batches.
+const WRITE_BYTES: usize = 4 << 20;
 /// How often [`KvLogDb::reclaim`] lets redb compact, which it says itself when to end.
 const MAX_COMPACTIONS: usize = 16;
 
@@ -313,6 +315,7 @@ impl KvLogDb for RedbEngine {
             buffered_in: BufferedIn::Process,
             range_removal: RangeRemoval::InPlace,
             reclaim: Reclaim::StopsTheWorld,
+            write_bytes: WRITE_BYTES,
         }
     }
 

@@ -21,12 +21,12 @@ pub struct SledOptions {
     /// What is alike on every engine: whose store it is, how long to wait for its lock.
     pub store: StoreOptions,
     /// How many bytes of pages sled keeps in memory, as sled counts them. The process takes a
-    /// small multiple of that. 64 MiB unless set; may differ from one open to the next.
+    /// small multiple of that. 32 MiB unless set; may differ from one open to the next.
     pub cache_bytes: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { store: StoreOptions::default(), cache_bytes: 64 << 20 }
+        Self { store: StoreOptions::default(), cache_bytes: 32 << 20 }
     }
 }

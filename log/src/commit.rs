@@ -21,9 +21,6 @@ use crate::sync::{
 use crate::ticket::{Outcome, Ticket};
 use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 
-/// The most bytes of accepted batches that one commit carries.
-const MAX_COMMIT_BYTES: usize = 16 << 20;
-
 /// The longest that a commit of [`FlushPolicy::Adaptive`] collects.
 pub(crate) const MAX_PATIENCE: Duration = Duration::from_millis(5);
 /// How many batches may wait for a sync that none of them asks for.
@@ -118,9 +115,10 @@ impl Core {
     /// Carries one commit to the engine, and notes for whom it ends. Nobody is told yet.
     pub(crate) fn carry(&self, reason: Reason) {
         let mut writer = self.lock_writer();
+        let limit_bytes = self.read_served().engine.info().write_bytes;
         let tickets = {
             let mut line = self.lock_line();
-            let tickets = line.queue.take(MAX_COMMIT_BYTES);
+            let tickets = line.queue.take(limit_bytes);
             line.since = if line.queue.is_empty() { None } else { Some(Instant::now()) };
             tickets
         };

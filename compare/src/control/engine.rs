@@ -200,6 +200,7 @@ impl KvLogDb for FileEngine {
             buffered_in: BufferedIn::Kernel,
             range_removal: RangeRemoval::InPlace,
             reclaim: Reclaim::Unsupported,
+            write_bytes: 16 << 20,
         }
     }
 
