@@ -32,7 +32,6 @@ const READ_BYTES: u64 = 1 << 20;
 pub(crate) struct Store {
     log: Log,
     pub(crate) read_bytes: u64,
-    pub(crate) replication: Replication,
     /// Told when an append has ended, and when the end of the log has moved back.
     moved: Arc<Notify>,
     /// The first failure after which nothing may be read or written.
@@ -42,13 +41,8 @@ pub(crate) struct Store {
 impl Store {
     /// Takes a log on for the node that `owner` names, and notes the name in a new one.
     pub(crate) fn open(log: Log, owner: &(impl serde::Serialize + ToString)) -> Result<Self> {
-        let store = Self {
-            log,
-            read_bytes: READ_BYTES,
-            replication: Replication::Durable,
-            moved: Arc::default(),
-            failed: Arc::default(),
-        };
+        let store =
+            Self { log, read_bytes: READ_BYTES, moved: Arc::default(), failed: Arc::default() };
         store.attempt("take on the log", |log| {
             let name = codec::encode("a node's id", owner)?;
             let foreign =
@@ -254,16 +248,16 @@ impl Store {
         .await
     }
 
-    /// As [`page`](Self::page), for other nodes: by default what is durable of it, and where there
-    /// is something and none of it is durable yet, once it is.
+    /// As [`page`](Self::page), what of it is durable. Where there is something and none of it is
+    /// durable yet, once it is.
     #[cfg(feature = "openraft-0-10")]
-    pub(crate) async fn page_to_send(&self, first: u64, end: u64) -> Result<Vec<Entry>> {
+    pub(crate) async fn durable_page(&self, first: u64, end: u64) -> Result<Vec<Entry>> {
         loop {
             let moved = self.moved.notified();
             let mut moved = std::pin::pin!(moved);
             moved.as_mut().enable(); // what happens from here on is not missed
             let mut page = self.page(first, end).await?;
-            if page.is_empty() || self.replication == Replication::Early {
+            if page.is_empty() {
                 return Ok(page);
             }
             let durable = self.attempt("read the log", |log| Ok(log.durable()?))?;
@@ -302,16 +296,6 @@ impl Store {
     ) -> Result<T> {
         self.attempt("read the ends of the log", |log| run(log.purged()?, log.last()?))
     }
-}
-
-/// When entries may be sent to other nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Replication {
-    /// Once this node has them on its disk.
-    Durable,
-    /// As soon as they are in the log.
-    #[cfg_attr(not(feature = "openraft-0-10"), expect(dead_code, reason = "0.9 waits itself"))]
-    Early,
 }
 
 /// A range of indexes in the form in which it can be kept.

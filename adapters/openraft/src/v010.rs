@@ -19,7 +19,7 @@ use openraft::{LogState, NodeId, OptionalSend, RaftLogReader, RaftTypeConfig};
 
 use crate::error::{Cause, Error};
 use crate::runs::{self, Parts};
-use crate::store::{Range, Replication, Store, from};
+use crate::store::{Range, Store, from};
 use crate::{codec, error};
 
 type Result<T, E = io::Error> = std::result::Result<T, E>;
@@ -49,12 +49,22 @@ impl<T: RaftTerm> LeaderTerm for leader_id_std::CommittedLeaderId<T> {
 #[derive(Debug)]
 pub struct LogStorage<C> {
     store: Store,
+    sends: Sends,
     config: PhantomData<fn() -> C>,
+}
+
+/// Which entries other nodes may have.
+#[derive(Debug, Clone, Copy)]
+enum Sends {
+    /// Those that this node has on its disk.
+    Durable,
+    /// Every one that is in the log.
+    Accepted,
 }
 
 impl<C> Clone for LogStorage<C> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), config: PhantomData }
+        Self { store: self.store.clone(), sends: self.sends, config: PhantomData }
     }
 }
 
@@ -72,7 +82,8 @@ where
     ///
     /// [`Foreign`](Cause::Foreign) for the log of another node, and what the log answers.
     pub fn new(log: Log, node: &C::NodeId) -> error::Result<Self> {
-        Ok(Self { store: Store::open(log, node)?, config: PhantomData })
+        let store = Store::open(log, node)?;
+        Ok(Self { store, sends: Sends::Durable, config: PhantomData })
     }
 
     /// How much of the log one read for replication brings, in bytes as they are stored; at least
@@ -92,7 +103,7 @@ where
     /// anybody noticing. That is why nothing is sent early unless this is called.
     #[must_use]
     pub fn send_before_durable(mut self) -> Self {
-        self.store.replication = Replication::Early;
+        self.sends = Sends::Accepted;
         self
     }
 
@@ -253,7 +264,10 @@ where
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<EntryOf<C>>> {
-        let page = self.store.page_to_send(start, end).await?;
+        let page = match self.sends {
+            Sends::Durable => self.store.durable_page(start, end).await?,
+            Sends::Accepted => self.store.page(start, end).await?,
+        };
         Ok(decode::<C>(&self.store, &page)?)
     }
 

@@ -46,15 +46,15 @@ impl Client {
     }
 
     pub(crate) fn get(&self, node: u64, key: &str) -> Outcome {
-        self.follow(self.url(node, &format!("keys/{key}")), |url| self.agent.get(url).call())
+        Self::follow(self.url(node, &format!("keys/{key}")), |url| self.agent.get(url).call())
     }
 
     pub(crate) fn put(&self, node: u64, key: &str, value: &str) -> Outcome {
-        self.follow(self.url(node, &format!("keys/{key}")), |url| self.agent.put(url).send(value))
+        Self::follow(self.url(node, &format!("keys/{key}")), |url| self.agent.put(url).send(value))
     }
 
     pub(crate) fn delete(&self, node: u64, key: &str) -> Outcome {
-        self.follow(self.url(node, &format!("keys/{key}")), |url| self.agent.delete(url).call())
+        Self::follow(self.url(node, &format!("keys/{key}")), |url| self.agent.delete(url).call())
     }
 
     /// Everything that a node has applied.
@@ -71,11 +71,7 @@ impl Client {
         self.agent.get(self.url(node, place)).call()?.body_mut().read_to_string()
     }
 
-    fn follow(
-        &self,
-        mut url: String,
-        call: impl Fn(&str) -> Result<Response<Body>, Error>,
-    ) -> Outcome {
+    fn follow(mut url: String, call: impl Fn(&str) -> Result<Response<Body>, Error>) -> Outcome {
         for _ in 0..HOPS {
             let mut answer = match call(&url) {
                 Ok(answer) => answer,

@@ -1,6 +1,7 @@
 //! Three nodes of which one after the other is killed and started again while clients work: what
 //! was acknowledged is on every node in the end, and every key's history is linearizable.
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+#![expect(clippy::print_stdout, reason = "the seed and the counts are shown where a test fails")]
 
 mod client;
 mod history;
@@ -79,7 +80,6 @@ fn survive(engine: &str) {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(u64::from(since.subsec_nanos()));
-    // Shown where the test fails.
     println!("{SEED}={seed}");
     let mut cluster = Cluster::start(engine, seed);
     let work = Work {
