@@ -9,7 +9,7 @@ use kvlogdb_engine_api::{Error, ReplicaId, Result};
 use redb::{TableDefinition, TableHandle};
 
 /// The version of this layout.
-pub(crate) const LAYOUT: u32 = 2;
+pub(crate) const LAYOUT: u32 = 1;
 /// redb's file in the engine's directory.
 pub(crate) const FILE: &str = "log.redb";
 /// Values of this size and above are kept in pieces of it.
