@@ -134,7 +134,7 @@ impl Options {
         self
     }
 
-    /// How much accepted batches may come to that wait to be written; 64 MiB and 65,536 entries
+    /// How much accepted batches may come to that wait to be written; 8 MiB and 16,384 entries
     /// unless set. One batch may go over it.
     #[must_use]
     pub fn queue_limits(mut self, bytes: usize, entries: usize) -> Self {

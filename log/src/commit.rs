@@ -24,7 +24,7 @@ use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 /// The longest that a commit of [`FlushPolicy::Adaptive`] collects.
 pub(crate) const MAX_PATIENCE: Duration = Duration::from_millis(5);
 /// How many batches may wait for a sync that none of them asks for.
-const MAX_UNSYNCED: usize = 1 << 16;
+const MAX_UNSYNCED: usize = 1 << 13;
 
 /// What all handles of a store share.
 pub(crate) struct Core {

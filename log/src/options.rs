@@ -37,10 +37,10 @@ pub struct LogOptions {
     /// [`Strategy::DiskFirst`]: how much memory entries may take that the engine has already; 16
     /// MiB unless set. With none, every entry that the engine has is read from it.
     pub cache_bytes: usize,
-    /// How many bytes of accepted batches may wait to be written; 64 MiB unless set. One batch may
+    /// How many bytes of accepted batches may wait to be written; 8 MiB unless set. One batch may
     /// go over it.
     pub queue_bytes: usize,
-    /// How many entries of accepted batches may wait to be written; 65,536 unless set.
+    /// How many entries of accepted batches may wait to be written; 16,384 unless set.
     pub queue_entries: usize,
     /// Who hears of what happens; nobody unless set.
     pub observer: Option<Arc<dyn Observer>>,
@@ -56,8 +56,8 @@ impl Default for LogOptions {
             strategy: Strategy::DiskFirst,
             flush: FlushPolicy::Adaptive,
             cache_bytes: 16 << 20,
-            queue_bytes: 64 << 20,
-            queue_entries: 1 << 16,
+            queue_bytes: 8 << 20,
+            queue_entries: 1 << 14,
             observer: None,
         }
     }
