@@ -9,9 +9,9 @@ use fjall::config::{BlockSizePolicy, CompressionPolicy, FilterPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use kvlogdb_engine_api::{Error, Result};
 
-use crate::error;
 use crate::journal::{self, Cut};
 use crate::options::{FjallOptions, TornTail};
+use crate::{error, manifest};
 
 /// The version of this layout: two keyspaces, canonical keys, values in pieces of [`PIECE_BYTES`].
 pub(crate) const LAYOUT: u32 = 1;
@@ -59,6 +59,7 @@ pub(crate) fn create(dir: &Path, options: &FjallOptions) -> Result<()> {
 /// Opens the database in `dir`, which [`create`] made.
 pub(crate) fn open(dir: &Path, options: &FjallOptions) -> Result<Keyspaces> {
     refuse_missing_files(dir)?;
+    manifest::check(dir)?;
     let db = match open_database(dir, options) {
         Err(torn) if error::is_torn_tail(&torn) && options.torn_tail == TornTail::Repair => {
             open_without_tail(dir, options, torn)?

@@ -28,6 +28,7 @@ mod engine;
 mod error;
 mod journal;
 mod layout;
+mod manifest;
 mod options;
 mod read;
 mod room;

@@ -360,3 +360,43 @@ fn other_stores_and_foreign_directories_are_refused_untouched() {
     fs::write(dir.path().join("engine/version"), b"FJL\x02").unwrap();
     assert!(matches!(open(dir.path()), Err(Error::Format { .. })));
 }
+
+#[test]
+fn a_bit_flipped_in_a_list_of_tables_is_refused_and_never_hides_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = FjallOptions::default();
+    options.log_memtable_bytes = 64 << 10;
+    let engine = FjallEngine::open(dir.path(), &options).unwrap();
+    let lens = [4000; 64];
+    for (index, &len) in (0..).zip(&lens) {
+        put(&engine, index, &bytes(index, len), Durability::Synced);
+    }
+    engine.close().unwrap();
+    drop(engine);
+    let mut flipped = 0;
+    for list in lists(dir.path()) {
+        let whole = fs::read(&list).unwrap();
+        for at in (0..whole.len()).step_by(7) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(&list, damaged).unwrap();
+            let answer = open(dir.path());
+            assert!(answer.is_err(), "{} at {at}", list.display());
+            flipped += 1;
+        }
+        fs::write(&list, whole).unwrap();
+    }
+    assert!(flipped > 100, "{flipped}");
+    assert_eq!(entries(&open(dir.path()).unwrap()).unwrap(), expected(&lens));
+}
+
+/// The lists of tables that count, and the files that say which do.
+fn lists(dir: &Path) -> Vec<PathBuf> {
+    let keyspaces = fs::read_dir(dir.join("engine/keyspaces")).unwrap();
+    let lists = keyspaces.flat_map(|keyspace| {
+        let current = keyspace.unwrap().path().join("current");
+        let number = fs::read(&current).unwrap()[0];
+        [current.with_file_name(format!("v{number}")), current]
+    });
+    lists.collect()
+}
