@@ -2,7 +2,7 @@
 //!
 //! One idea: record once, cut everywhere. [`record`] runs a workload on a file system of its own
 //! and keeps every call that changes or syncs it as a [`trace`]. [`disk`] says which of those calls
-//! a power cut may undo, and [`states`] draws from that what a disk may look like afterwards, for
+//! a power cut may undo, and [`states()`] draws from that what a disk may look like afterwards, for
 //! every point of the trace.
 
 mod bare;

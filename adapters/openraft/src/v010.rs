@@ -45,7 +45,7 @@ impl<T: RaftTerm> LeaderTerm for leader_id_std::CommittedLeaderId<T> {
 
 /// The log of one Raft group as the log storage of openraft 0.10, and its own reader.
 ///
-/// Clones are cheap and lead to the same log. See the [crate](crate) for what is met where.
+/// Clones are cheap and lead to the same log. The [crate] says what is met where.
 #[derive(Debug)]
 pub struct LogStorage<C> {
     store: Store,

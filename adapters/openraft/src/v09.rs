@@ -25,7 +25,7 @@ type Answer<T, C> = Result<T, StorageError<<C as RaftTypeConfig>::NodeId>>;
 
 /// The log of one Raft group as the log storage of openraft 0.9, and its own reader.
 ///
-/// Clones are cheap and lead to the same log. See the [crate](crate) for what is met where.
+/// Clones are cheap and lead to the same log. The [crate] says what is met where.
 #[derive(Debug)]
 pub struct LogStorage<C> {
     store: Store,
