@@ -71,10 +71,16 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a directory and its missing ancestors, and syncs every directory that got a new name.
+/// Creates a directory and its missing ancestors, and syncs every directory that got a new name. A
+/// directory that is there may have been made by a process that was killed before that sync: the
+/// one that holds its name is synced once more.
 pub fn create_dir_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return Ok(());
+        return match sync_parent(path) {
+            // Who may not read the parent has not made the directory.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
     }
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_dir_durably(parent)?;

@@ -273,6 +273,7 @@ list! {
         a_commit_index_ahead_of_the_log_refuses_its_replica [11],
         damaged_metadata_refuses_its_replica [9 43],
         entries_without_their_state_refuse_their_replica [11 17],
+        a_replica_that_is_gone_refuses_the_store [17],
         entries_that_belong_to_nothing_are_named [28 45],
     }
     log::lost as Dir {

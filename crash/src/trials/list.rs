@@ -150,8 +150,10 @@ fn on_files(engine: Engine) -> Vec<Named> {
     }
     let spec = Spec::new(engine, Shape::Conflict, SEED, 16);
     let strides = Strides { dense: 8, percent: 35, first: 1 };
-    let served = Served { medium, spec, model, strides, budget: share(engine, 16) };
-    all.push((format!("{engine}::served_then_cut"), Trial::Served(served)));
+    for model in Model::ALL {
+        let served = Served { medium, spec, model, strides, budget: share(engine, 16) };
+        all.push((format!("{engine}::{model}::served_then_cut"), Trial::Served(served)));
+    }
     for (name, what) in CALLS {
         let sweep = Sweep { medium, spec, model, what, strides, budget: share(engine, 16) };
         all.push((format!("{engine}::{name}"), Trial::Sweep(sweep)));

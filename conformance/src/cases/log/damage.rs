@@ -354,15 +354,28 @@ pub(in crate::cases) fn entries_without_their_state_refuse_their_replica(env: &E
     })
 }
 
+/// A replica of which every record is gone cannot be refused by name, and it must not be taken for
+/// one that never was: the store counts its replicas. Trap 17.
+pub(in crate::cases) fn a_replica_that_is_gone_refuses_the_store(env: &Env) -> Checked {
+    let mut logs = Logs::open(env)?;
+    logs.fill(R, 1, 1..=3)?;
+    logs.fill(N, 1, 1..=5)?;
+    logs.close_and_edit(|_, batch| {
+        batch.remove_meta(MetaKey::replica(R, 0));
+        Ok(())
+    })?;
+    expect_refused!("an open", logs.try_open(), Error::StoreDamaged { .. });
+    Ok(())
+}
+
 /// Entries of a replica that has no metadata at all belong to nothing: the walk names them, and a
 /// log that is begun there is refused instead of followed. Traps 28 and 45.
 pub(in crate::cases) fn entries_that_belong_to_nothing_are_named(env: &Env) -> Checked {
     let mut logs = Logs::open(env)?;
-    logs.fill(R, 1, 1..=3)?;
     logs.fill(N, 1, 1..=5)?;
     logs.edit(|_, batch| {
-        batch.remove_meta(MetaKey::replica(R, 0));
-        Ok(())
+        let log = LogName { replica: R, incarnation: 0 };
+        Ok((1..=3).try_for_each(|index| batch.put_entry(log.at(index), &[b"orphan"]))?)
     })?;
     let orphan = |index| (ProblemKind::Orphan, Some(R), Some(index));
     expect_eq("problems", &named(&logs)?, &(1..=3).map(orphan).collect())?;
