@@ -141,14 +141,22 @@ const LIES: [(Lie, &str, &[Finding]); 8] = [
         "a_tail_replaced_in_two_steps",
         &[Finding::HalfBatch, Finding::NotOpened, Finding::Damaged, Finding::LostAcknowledged],
     ),
-    (Lie::HardStateByItself, "a_hard_state_by_itself", &[Finding::HalfBatch]),
+    (
+        Lie::HardStateByItself,
+        "a_hard_state_by_itself",
+        &[Finding::HalfBatch, Finding::Damaged, Finding::NotOpened],
+    ),
     (
         Lie::BoundaryAfterDeletes,
         "a_boundary_behind_its_deletions",
-        &[Finding::Damaged, Finding::HalfBatch, Finding::RegressedBoundary],
+        &[Finding::Damaged, Finding::HalfBatch, Finding::NotOpened, Finding::RegressedBoundary],
     ),
     (Lie::SwapsValues, "a_value_under_the_wrong_key", &[Finding::Damaged, Finding::Unsound]),
-    (Lie::SplitsReplicas, "a_batch_split_by_replica", &[Finding::HalfBatch]),
+    (
+        Lie::SplitsReplicas,
+        "a_batch_split_by_replica",
+        &[Finding::HalfBatch, Finding::Damaged, Finding::NotOpened],
+    ),
     (Lie::DropsTheLastAtClose, "a_close_that_drops_the_last", &[Finding::LostAcknowledged]),
 ];
 
