@@ -79,14 +79,15 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Takes note of an intact record. What waits for deletion is no reason for a replica to be.
+    /// Takes note of an intact record. What waits for deletion is no reason for a replica to be, and
+    /// neither is what a mark vouched for.
     pub(crate) fn note(&mut self, id: ReplicaId, number: u16) {
         match number {
             slot::STATE => {
                 self.others.remove(&id);
                 self.stated.insert(id);
             }
-            slot::TRASH => {}
+            slot::TRASH | slot::MARKED => {}
             _ if self.stated.contains(&id) => {}
             _ => {
                 self.others.insert(id);

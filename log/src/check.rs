@@ -315,6 +315,12 @@ impl<'a> Walk<'a> {
         let runs = self.replica.and_then(|replica| replica.runs.last_run());
         if let Some(run) = runs.filter(|run| self.last.is_none_or(|last| last < run.first)) {
             self.broken(ProblemKind::Hole, run.first, "the state names it and it is missing");
+            return;
+        }
+        let end = self.last.max(self.replica.and_then(Replica::purged_index));
+        let marked = self.replica.and_then(|replica| replica.marked);
+        if let Some(index) = marked.filter(|&marked| Some(marked) > end) {
+            self.broken(ProblemKind::Hole, index, "it was marked and it is missing");
         }
     }
 

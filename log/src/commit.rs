@@ -226,21 +226,24 @@ impl Core {
             false if reason == Reason::Mark => Need::Now,
             false => Need::Interval,
         };
-        let mark = if news || writer.marks.is_behind() { writer.marks.step(need) } else { None };
-        if let Some(mark) = &mark {
+        let ends = tickets.iter().flat_map(|ticket| ticket.effects());
+        ends.map(|effect| effect.durable)
+            .for_each(|end| writer.marks.note_end(end.replica, end.last.map(|id| id.index)));
+        let marked = (news || writer.marks.is_behind()) && writer.marks.is_due(need);
+        if marked {
             let mut batch = WriteBatch::new();
-            // The store's own record is far below the limit for a value.
-            let _ = encode::encode(std::slice::from_ref(mark), &mut batch);
+            // A mark is far below all limits, with the ends of logs that go with it.
+            let _ = encode::encode(&writer.marks.steps(), &mut batch);
             batches.push(batch);
         }
-        let synced = mark.is_some()
+        let synced = marked
             || reason != Reason::Queue
             || writer.unsynced.len() >= MAX_UNSYNCED
             || tickets.iter().any(|ticket| ticket.asks.durability == Durability::Synced);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         let refs: Vec<_> = batches.iter().collect();
         write(engine, &refs, durability).map_err(|error| self.refuse(error))?;
-        if mark.is_some() {
+        if marked {
             writer.marks.synced();
         } else if news {
             writer.marks.note_write();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kvlogdb_engine_api::{MAX_PAYLOAD_BYTES, MetaKey, Order, ReplicaId};
 
 use crate::batch::Change;
+use crate::marks;
 use crate::plan::{Ground, Step};
 use crate::record::{self, Header, RECORD_HEADER_BYTES, StateRecord, slot};
 use crate::runs::MAX_TERM_RUNS;
@@ -411,6 +412,9 @@ impl<'b> Draft<'b> {
             let stored =
                 StateRecord::new(state.incarnation, state.purged.as_ref(), &state.runs, others);
             self.put(slot::STATE, record::to_body(&stored), &[], steps)?;
+        }
+        if last < self.before.last_index() {
+            steps.push(marks::marked_step(replica, last));
         }
         if self.state.trash != self.before.trash {
             let body = self.state.trash.to_body();

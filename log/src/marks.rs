@@ -1,15 +1,21 @@
 //! Marks: what synced batches carry so that the sidecar can vouch for them.
+//!
+//! The mark itself tells of an engine that went back as a whole. One that lost the end of a single
+//! log is told by that replica's marked index, which goes into the engine with the mark: the log
+//! never ends before it, because a batch that takes the end of a log back lowers it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use kvlogdb_engine_api::MetaKey;
+use kvlogdb_engine_api::{MetaKey, ReplicaId};
 
 use crate::line::Need;
 use crate::observe::Event;
 use crate::plan::Step;
 use crate::record::{self, StoreRecord, slot};
+use crate::recover::Contents;
 use crate::sidecar::{Reading, Sidecar};
 use crate::sync::Instant;
 use crate::{Error, LogOptions, LostData, Result};
@@ -23,6 +29,8 @@ pub(crate) struct Marks {
     marked_at: Instant,
     /// Whether anything was written since the last mark.
     pending: bool,
+    /// Where the logs end, as written, that have changed since they were marked.
+    unmarked: BTreeMap<ReplicaId, u64>,
     failure: Option<io::Error>,
     /// What the last attempt to write the sidecar came to, until it is asked for.
     event: Option<Event>,
@@ -30,6 +38,8 @@ pub(crate) struct Marks {
     failing: bool,
 }
 
+/// How many logs' ends go with one mark; the others wait for the next.
+const MAX_MARKED: usize = 1 << 14;
 /// How long after a failure the sidecar is left alone, at the least.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 
@@ -43,13 +53,15 @@ impl Marks {
     /// # Errors
     ///
     /// [`Error::LostSyncedData`] and [`Error::StoreDamaged`], unless the options accept that.
-    pub(crate) fn open(options: &LogOptions, stored: Option<StoreRecord>) -> Result<Self> {
+    pub(crate) fn open(options: &LogOptions, contents: &Contents) -> Result<Self> {
+        let stored = contents.store;
         let mut marks = Self {
             sidecar: None,
             interval: options.mark_interval,
             mark: stored.map_or(0, |record| record.mark),
             marked_at: Instant::now(),
             pending: false,
+            unmarked: BTreeMap::new(),
             failure: None,
             event: None,
             failing: false,
@@ -75,11 +87,16 @@ impl Marks {
                 Sidecar::create(path, marks.mark).map_err(failed)?
             }
         });
+        for (&id, replica) in &contents.replicas {
+            if let Some(last) = replica.as_ref().ok().and_then(|replica| replica.unmarked()) {
+                marks.note_end(id, Some(last));
+            }
+        }
         Ok(marks)
     }
 
     /// The mark that comes next.
-    pub(crate) fn next(&self) -> u64 {
+    fn next(&self) -> u64 {
         self.mark.saturating_add(1)
     }
 
@@ -88,11 +105,26 @@ impl Marks {
         self.mark = self.mark.saturating_add(1);
     }
 
-    /// The step that carries the next mark, where one is due for a write.
-    pub(crate) fn step(&self, need: Need) -> Option<Step<'static>> {
-        self.sidecar.as_ref()?;
-        let due = need == Need::Now || self.marked_at.elapsed() >= self.interval;
-        due.then(|| store_record_step(self.next()))
+    /// Whether a write is to carry the next mark.
+    pub(crate) fn is_due(&self, need: Need) -> bool {
+        let due = || need == Need::Now || self.marked_at.elapsed() >= self.interval;
+        self.sidecar.is_some() && due()
+    }
+
+    /// The steps that carry the next mark.
+    pub(crate) fn steps(&self) -> Vec<Step<'static>> {
+        let body = record::to_body(&StoreRecord { mark: self.next() });
+        let mark = Step::PutMeta { key: MetaKey::store(slot::STORE), body, data: &[] };
+        let ends = self.unmarked.iter().take(MAX_MARKED);
+        ends.map(|(&id, &last)| marked_step(id, Some(last))).chain([mark]).collect()
+    }
+
+    /// Notes where a write leaves the end of a log, before the mark that it may carry.
+    pub(crate) fn note_end(&mut self, id: ReplicaId, last: Option<u64>) {
+        match last {
+            Some(last) if self.sidecar.is_some() => self.unmarked.insert(id, last),
+            _ => self.unmarked.remove(&id),
+        };
     }
 
     /// Notes a write that carried no mark.
@@ -112,12 +144,14 @@ impl Marks {
         self.pending && self.sidecar.is_some()
     }
 
-    /// The batch with the mark of [`step`](Self::step) is synced: the sidecar may know. A sidecar
+    /// The batch with the [`steps`](Self::steps) is synced: the sidecar may know. A sidecar
     /// that cannot be written covers less and harms nothing, so that is remembered and no more.
     pub(crate) fn synced(&mut self) {
         self.mark = self.next();
         self.marked_at = Instant::now();
-        (self.pending, self.failing) = (false, false);
+        let first_left = self.unmarked.keys().nth(MAX_MARKED).copied();
+        self.unmarked = first_left.map_or_else(BTreeMap::new, |id| self.unmarked.split_off(&id));
+        (self.pending, self.failing) = (first_left.is_some(), false);
         let Some(sidecar) = &mut self.sidecar else { return };
         if let Err(error) = sidecar.write(self.mark) {
             self.event = Some(Event::MarkFailed { kind: error.kind(), what: error.to_string() });
@@ -156,10 +190,13 @@ fn judge(path: &Path, reading: Reading, stored: Option<StoreRecord>) -> Result<(
     }
 }
 
-/// The step that writes the store's own record.
-pub(crate) fn store_record_step(mark: u64) -> Step<'static> {
-    let body = record::to_body(&StoreRecord { mark });
-    Step::PutMeta { key: MetaKey::store(slot::STORE), body, data: &[] }
+/// The step that has a replica marked at `last`, or not at all.
+pub(crate) fn marked_step(id: ReplicaId, last: Option<u64>) -> Step<'static> {
+    let key = MetaKey::replica(id, slot::MARKED);
+    match last {
+        Some(last) => Step::PutMeta { key, body: record::to_body(&last), data: &[] },
+        None => Step::RemoveMeta { key },
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +208,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("SEQ");
         let options = LogOptions { sidecar: Some(path.clone()), ..LogOptions::default() };
-        let mut marks = Marks::open(&options, None).unwrap();
+        let mut marks = Marks::open(&options, &Contents::default()).unwrap();
         marks.synced();
         assert!(marks.take_failure().is_none() && !marks.is_behind());
         assert!(matches!(marks.take_event(), Some(Event::Marked { mark: 1 })));

@@ -136,6 +136,9 @@ pub(crate) fn complete(
         }
         Err(other) => return Err(other),
     }
+    if let Some(what) = replica.cut_short() {
+        return Ok(Err(what));
+    }
     let last = replica.last_index();
     if let Some(commit) = replica.commit().filter(|&commit| Some(commit) > last) {
         let end = last.map_or("empty".to_owned(), |last| format!("at its end at index {last}"));

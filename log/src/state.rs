@@ -37,6 +37,8 @@ pub(crate) struct Replica {
     pub(crate) slots: BTreeSet<u16>,
     /// How many other records the state record names.
     pub(crate) named: u32,
+    /// The last index that a mark vouched for, as it was read when the store was opened.
+    pub(crate) marked: Option<u64>,
 }
 
 impl Replica {
@@ -95,12 +97,24 @@ impl Replica {
             || self.others() != other.named
     }
 
-    /// How many records there are beside the state record and the one of what waits for deletion,
-    /// which comes and goes on its own.
+    /// How many records there are beside the state record and those that come and go on their own:
+    /// what waits for deletion, and what a mark vouches for, which is not among `slots` at all.
     pub(crate) fn others(&self) -> u32 {
         let own = [slot::STATE, slot::TRASH];
         let own = own.into_iter().filter(|number| self.slots.contains(number)).count();
         u32::try_from(self.slots.len() - own).unwrap_or(u32::MAX)
+    }
+
+    /// The last index of a log that goes on behind its marked end.
+    pub(crate) fn unmarked(&self) -> Option<u64> {
+        self.last_index().filter(|&last| self.marked != Some(last))
+    }
+
+    /// What is wrong where a log ends before its marked end.
+    pub(crate) fn cut_short(&self) -> Option<String> {
+        let (marked, last) = (self.marked?, self.last_index());
+        let end = || last.map_or("is empty".to_owned(), |last| format!("ends at index {last}"));
+        (Some(marked) > last).then(|| format!("its log reached index {marked} and {}", end()))
     }
 
     /// What is wrong where records are missing that the state record names.
@@ -141,6 +155,10 @@ impl Replica {
             slot::APPLIED => {
                 let (term, index) = record::from_body(body).map_err(named)?;
                 self.applied = Some(LogId::new(term, index));
+            }
+            slot::MARKED => {
+                self.marked = Some(record::from_body(body).map_err(named)?);
+                return Ok(());
             }
             slot::TRASH => self.trash = Trash::from_body(body).map_err(named)?,
             number if is_opaque(number) => {}

@@ -13,7 +13,7 @@ use kvlogdb_engine_api::{
 use crate::check::{self, CheckReport};
 use crate::commit::{Core, Loaded, Reason, Writer};
 use crate::line::Gate;
-use crate::marks::{self, Marks};
+use crate::marks::Marks;
 use crate::recover;
 use crate::served::{Live, Refusal, Served};
 use crate::sync::Instant;
@@ -342,7 +342,7 @@ fn lasts(served: &Served) -> BTreeMap<ReplicaId, Option<u64>> {
 /// Syncs and marks everything written so far; the first time, this makes the store's own record.
 fn write_mark(marks: &mut Marks, engine: &dyn KvLogDb) -> Result<()> {
     let mut batch = WriteBatch::new();
-    encode::encode(&[marks::store_record_step(marks.next())], &mut batch)?;
+    encode::encode(&marks.steps(), &mut batch)?;
     engine.write(&[&batch], Durability::Synced)?;
     marks.synced();
     Ok(())
@@ -360,7 +360,7 @@ fn load(
         return Err(crate::Error::StoreDamaged { what });
     }
     let working_sets = working_set::load(&*engine, &mut contents.replicas, options.strategy)?;
-    let mut marks = Marks::open(options, contents.store)?;
+    let mut marks = Marks::open(options, &contents)?;
     let littered = contents.replicas.iter().filter_map(|(&id, held)| {
         held.as_ref().is_ok_and(|replica| !replica.trash.is_empty()).then_some(id)
     });

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use common::faulty::Fault;
 use common::raw;
-use common::{R, Rig, entry, hard_state, ids, run};
+use common::{R, Rig, entry, hard_state, id, ids, run};
 use kvlogdb_engine_api::{KvLogDb, MemoryDisk, MetaKey, WriteBatch};
 use kvlogdb_log::check::ProblemKind;
-use kvlogdb_log::{Durability, Error, LogBatch, LogOptions, LogStore, LostData};
+use kvlogdb_log::{Durability, Error, LogBatch, LogOptions, LogStore, LostData, ReplicaId};
 
 const SLOT_DISTANCE: usize = 4096;
 
@@ -344,4 +344,88 @@ fn the_largest_mark_is_followed_by_no_panic() {
     rig.open().unwrap();
     assert_eq!(ids(&rig.log()).len(), 2);
     assert!(path.exists());
+}
+
+/// Makes an engine that has lost the end of one log: `first` and what follows it.
+fn forget_from(rig: &mut Rig, first: u64) {
+    rig.edit(|_, batch| batch.remove_entries(raw::life(R, 0), first, u64::MAX));
+}
+
+#[test]
+fn a_log_that_lost_its_marked_end_is_refused() {
+    for (every_write, interval) in [(true, Duration::ZERO), (false, Duration::from_secs(3600))] {
+        let Site { mut rig, path, _dir } = site(interval);
+        rig.log().append(run(1, 1..=5), Durability::Synced).unwrap();
+        rig.log().set_hard_state(hard_state(1, Some(1), None), Durability::Synced).unwrap();
+        rig.log().append(run(1, 6..=7), Durability::Synced).unwrap();
+        rig.cut_power().unwrap();
+        forget_from(&mut rig, 6);
+        rig.open().unwrap();
+        assert_eq!(rig.store().damaged().unwrap().len(), usize::from(every_write));
+        forget_from(&mut rig, 5);
+        rig.open().unwrap();
+        let error = rig.log().last_index().unwrap_err();
+        assert!(matches!(error, Error::Damaged { replica: R, .. }), "{error}");
+        rig.close();
+        let report = kvlogdb_log::check(&rig.disk.open().unwrap(), Some(&path)).unwrap();
+        let marked_at = if every_write { 7 } else { 5 };
+        let found: Vec<_> = report.problems.iter().map(|it| (it.kind, it.index)).collect();
+        assert_eq!(found, [(ProblemKind::Hole, Some(marked_at))]);
+    }
+}
+
+/// What was written since the last mark is marked by the next, also where a crash lies between.
+#[test]
+fn an_end_that_was_found_is_marked_with_the_next_mark() {
+    let Site { mut rig, path: _path, _dir } = site(Duration::from_secs(3600));
+    rig.log().append(run(1, 1..=5), Durability::Synced).unwrap();
+    rig.cut_power().unwrap();
+    let other = rig.store().log(ReplicaId::from(77));
+    other.set_hard_state(hard_state(1, Some(1), None), Durability::Synced).unwrap();
+    forget_from(&mut rig, 5);
+    rig.open().unwrap();
+    assert_eq!(rig.store().damaged().unwrap().len(), 1);
+}
+
+#[test]
+fn whatever_takes_an_end_back_takes_its_mark_back() {
+    let changes: [(&str, fn(&mut LogBatch) -> &mut LogBatch, Option<u64>); 8] = [
+        ("truncate", |batch| batch.truncate_from(R, 3), Some(2)),
+        ("truncate to nothing", |batch| batch.truncate_from(R, 1), None),
+        ("replace", |batch| batch.replace_from(R, run(2, 3..=4)), Some(4)),
+        ("reset", |batch| batch.reset(R), None),
+        ("remove", |batch| batch.remove_replica(R), None),
+        ("purge", |batch| batch.purge_through(R, id(1, 8)), Some(8)),
+        ("install", |batch| batch.install(R, id(2, 5)), Some(5)),
+        (
+            "remove and make again",
+            |batch| batch.remove_replica(R).append(R, run(1, 1..=2)),
+            Some(2),
+        ),
+    ];
+    for interval in [Duration::ZERO, Duration::from_secs(3600)] {
+        for (name, change, last) in changes {
+            let Site { mut rig, path: _path, _dir } = site(interval);
+            rig.log().append(run(1, 1..=8), Durability::Synced).unwrap();
+            rig.reopen().unwrap(); // which marks it
+            rig.write(change).unwrap();
+            rig.cut_power().unwrap();
+            assert_eq!(rig.store().damaged().unwrap(), [], "{name}");
+            assert_eq!(rig.log().last_index().unwrap(), last, "{name}");
+            rig.log().append(run(3, 9..=9), Durability::Synced).err();
+            rig.settle();
+        }
+    }
+}
+
+#[test]
+fn a_marked_end_of_nothing_is_damage() {
+    let Site { mut rig, path: _path, _dir } = marking_all();
+    rig.log().append(run(1, 1..=2), Durability::Synced).unwrap();
+    let other = ReplicaId::from(77);
+    rig.edit(|_, batch| raw::put_meta(batch, other, 6, &raw::body(&300_u64)));
+    rig.open().unwrap();
+    let damaged: Vec<_> = rig.store().damaged().unwrap();
+    assert_eq!(damaged.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [other]);
+    assert_eq!(ids(&rig.log()).len(), 2);
 }

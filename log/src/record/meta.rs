@@ -25,6 +25,8 @@ pub(crate) mod slot {
     pub(crate) const APPLIED: u16 = 3;
     pub(crate) const MEMBERSHIP: u16 = 4;
     pub(crate) const TRASH: u16 = 5;
+    /// The last index that a mark vouches for, or one that is left of it.
+    pub(crate) const MARKED: u16 = 6;
 }
 
 /// The store's own record.
@@ -44,7 +46,7 @@ pub(crate) struct StateRecord {
     incarnation: u32,
     purged: Option<RunRecord>,
     runs: Vec<RunRecord>,
-    /// How many other records the replica has, without the one of what waits for deletion.
+    /// How many other records the replica has; see [`Replica::others`](crate::state::Replica::others).
     others: u32,
 }
 
@@ -76,7 +78,7 @@ impl StateRecord {
         Self { shape: SHAPE_RAFT, incarnation, purged, runs: runs.collect(), others }
     }
 
-    /// How many other records the replica has, without the one of what waits for deletion.
+    /// How many other records the replica has.
     pub(crate) fn others(&self) -> u32 {
         self.others
     }

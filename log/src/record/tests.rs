@@ -50,6 +50,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("applied", meta(slot(slot::APPLIED), &to_body(&(5u64, 298u64)))),
         ("membership", meta(slot(slot::MEMBERSHIP), b"members")),
         ("trash", meta(slot(slot::TRASH), &trash.to_body())),
+        ("marked", meta(slot(slot::MARKED), &to_body(&300u64))),
         ("user slot", meta(slot(256), b"")),
     ]
 }
