@@ -389,7 +389,8 @@ fn an_end_that_was_found_is_marked_with_the_next_mark() {
 
 #[test]
 fn whatever_takes_an_end_back_takes_its_mark_back() {
-    let changes: [(&str, fn(&mut LogBatch) -> &mut LogBatch, Option<u64>); 8] = [
+    type Change = fn(&mut LogBatch) -> &mut LogBatch;
+    let changes: [(&str, Change, Option<u64>); 8] = [
         ("truncate", |batch| batch.truncate_from(R, 3), Some(2)),
         ("truncate to nothing", |batch| batch.truncate_from(R, 1), None),
         ("replace", |batch| batch.replace_from(R, run(2, 3..=4)), Some(4)),
