@@ -79,8 +79,8 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Takes note of an intact record. What waits for deletion is no reason for a replica to be, and
-    /// neither is what a mark vouched for.
+    /// Takes note of an intact record. Neither what waits for deletion nor a marked end is a reason
+    /// for a replica to be.
     pub(crate) fn note(&mut self, id: ReplicaId, number: u16) {
         match number {
             slot::STATE => {

@@ -46,7 +46,7 @@ pub(crate) struct StateRecord {
     incarnation: u32,
     purged: Option<RunRecord>,
     runs: Vec<RunRecord>,
-    /// How many other records the replica has; see [`Replica::others`](crate::state::Replica::others).
+    /// How many other records the replica has, as [`Replica`](crate::state::Replica) counts them.
     others: u32,
 }
 
