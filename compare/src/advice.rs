@@ -255,7 +255,7 @@ impl Costs {
                 .filter(|cell| cell.measured().and_then(|found| need.cost(found)).is_some())
                 .collect();
             let complete = cells.len() == candidates.len();
-            let (first, others) = cells.split_first()?;
+            let Some((first, others)) = cells.split_first() else { continue };
             let same_disk = others.iter().all(|other| first.is_comparable(other));
             if !complete || (need.waits_for_the_disk() && !same_disk) {
                 continue;

@@ -118,12 +118,15 @@ impl Core {
     pub(crate) fn due(&self, now: Instant) -> Option<(Instant, Reason)> {
         let mut line = self.lock_line();
         if line.queue.is_empty() && self.read_served().check().is_err() {
+            line.alarm = None;
             return None; // what is left to do begins with a reopening
         }
         let all = [self.queue_due(&line), line.timer];
-        let due = all.into_iter().flatten().min_by_key(|(at, _)| *at)?;
+        let due = all.into_iter().flatten().min_by_key(|(at, _)| *at);
+        line.alarm = due.map(|(at, _)| at);
+        let due = due?;
         if due.0 <= now && !line.is_free() {
-            line.overdue = true;
+            (line.overdue, line.alarm) = (true, None);
             return None;
         }
         Some(due)
@@ -137,8 +140,10 @@ impl Core {
         [mark, sync].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    fn queue_due(&self, line: &Line) -> Option<(Instant, Reason)> {
+    /// When a commit has to carry what has collected.
+    pub(crate) fn queue_due(&self, line: &Line) -> Option<(Instant, Reason)> {
         let wait = match self.options.flush {
+            _ if line.queue.bytes() >= line.enough_bytes() => Duration::ZERO,
             FlushPolicy::Batch { interval, .. } if !self.leads_at_once(line) => interval,
             FlushPolicy::Batch { .. } => Duration::ZERO,
             FlushPolicy::Adaptive if self.options.mem_first() && !line.queue.is_urgent() => {

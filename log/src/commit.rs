@@ -24,7 +24,7 @@ use crate::{Error, FlushPolicy, LogOptions, Result, encode};
 /// The longest that a commit of [`FlushPolicy::Adaptive`] collects.
 pub(crate) const MAX_PATIENCE: Duration = Duration::from_millis(5);
 /// How many batches may wait for a sync that none of them asks for.
-const MAX_UNSYNCED: usize = 1 << 13;
+const MAX_UNSYNCED: usize = 1 << 12;
 
 /// What all handles of a store share.
 pub(crate) struct Core {
@@ -116,12 +116,7 @@ impl Core {
     pub(crate) fn carry(&self, reason: Reason) {
         let mut writer = self.lock_writer();
         let limit_bytes = self.read_served().engine.info().write_bytes;
-        let tickets = {
-            let mut line = self.lock_line();
-            let tickets = line.queue.take(limit_bytes);
-            line.since = if line.queue.is_empty() { None } else { Some(Instant::now()) };
-            tickets
-        };
+        let tickets = self.lock_line().take(limit_bytes);
         let (began, len) = (Instant::now(), tickets.len());
         let (mut tickets, outcome) = self.commit(&mut writer, tickets, reason);
         let mut line = self.lock_line();

@@ -14,8 +14,11 @@ use crate::sync::{Instant, MutexGuard, PoisonError};
 use crate::ticket::{Listener, Queue, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
-/// A writer that asks for no sync writes what has collected beyond this itself.
-const UNSYNCED_BYTES: usize = 1 << 20;
+/// What has collected without a sync to wait for is written when it is this much, so much at a time:
+/// a larger commit would gain nothing but memory.
+const UNSYNCED_BYTES: usize = 256 << 10;
+/// How far a writer that asks for no sync is ahead of the engine, at the most. It goes on meanwhile.
+const AHEAD_BYTES: usize = 1 << 20;
 
 /// How a mark is needed for a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +62,27 @@ pub(crate) struct Line {
     pub(crate) last_took: Duration,
     /// Replicas of which keys wait for deletion.
     pub(crate) littered: BTreeSet<ReplicaId>,
+    /// When the background thread looks again at the latest; `None` once it is woken.
+    pub(crate) alarm: Option<Instant>,
 }
 
 impl Line {
     /// Whether anybody may take the lead.
     pub(crate) fn is_free(&self) -> bool {
         !self.led && self.pausing == 0
+    }
+
+    /// How much is written without waiting for more.
+    pub(crate) fn enough_bytes(&self) -> usize {
+        if self.queue.wants_sync() { AHEAD_BYTES } else { UNSYNCED_BYTES }
+    }
+
+    /// Takes what the next commit carries, for an engine that should get so much at a time.
+    pub(crate) fn take(&mut self, limit_bytes: usize) -> Vec<Arc<Ticket>> {
+        let limit_bytes = if self.queue.wants_sync() { limit_bytes } else { UNSYNCED_BYTES };
+        let tickets = self.queue.take(limit_bytes);
+        self.since = if self.queue.is_empty() { None } else { Some(Instant::now()) };
+        tickets
     }
 }
 
@@ -204,7 +222,9 @@ impl Core {
     /// else the background thread.
     fn see_to(&self, line: &mut Line, ticket: &Ticket) {
         let by_writer = ticket.blocking && self.leads_at_once(line);
-        if !line.led && !by_writer || !line.littered.is_empty() {
+        let due = self.queue_due(line).map(|(at, _)| at);
+        let is_late = line.alarm.is_none_or(|alarm| due.is_some_and(|due| due < alarm));
+        if !line.led && !by_writer && is_late || !line.littered.is_empty() {
             self.signal.wake();
         }
     }
@@ -241,15 +261,19 @@ impl Core {
         }
     }
 
-    /// After a batch that waits for nothing: writes what has collected where that is a lot.
-    pub(crate) fn help_along(&self) {
+    /// After a batch that waits for nothing: lets the engine come up where it is far behind.
+    pub(crate) fn keep_pace(&self) {
         let mut line = self.lock_line();
-        if !line.is_free() || line.queue.bytes() < UNSYNCED_BYTES {
-            return;
+        while line.queue.bytes() >= AHEAD_BYTES && !line.queue.wants_sync() {
+            if line.is_free() {
+                line.led = true;
+                drop(line);
+                self.lead(Reason::Queue);
+                line = self.lock_line();
+            } else {
+                line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        line.led = true;
-        drop(line);
-        self.lead(Reason::Queue);
     }
 
     /// Leads one commit if there is a reason and nobody does. For the background thread.

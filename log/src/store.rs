@@ -131,7 +131,7 @@ impl LogStore {
         if ticket.blocking {
             return self.await_durable(&ticket);
         }
-        self.core().help_along();
+        self.core().keep_pace();
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 //! fjall with one keyspace for all groups.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ::fjall::PersistMode;
+use ::fjall::compaction::Leveled;
+use ::fjall::config::{BlockSizePolicy, CompressionPolicy, FilterPolicy};
 use ::fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
 use bytes::Bytes;
 use kvlogdb::Durability;
@@ -33,7 +36,15 @@ impl BareFjall {
             .journal_compression(CompressionType::None)
             .open()
             .map_err(Error::store)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(16 << 20);
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(16 << 20)
+                .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(16 << 20)))
+                .filter_policy(FilterPolicy::disabled())
+                .data_block_size_policy(BlockSizePolicy::all(4 << 10))
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                .index_block_compression_policy(CompressionPolicy::disabled())
+        };
         let log = database.keyspace("log", options).map_err(Error::store)?;
         Ok(Self { database, log })
     }
