@@ -16,9 +16,9 @@ use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
 /// What has collected without a sync to wait for is written when it is this much, so much at a time:
 /// a larger commit would gain nothing but memory.
-const UNSYNCED_BYTES: usize = 256 << 10;
+const UNSYNCED_BYTES: usize = if cfg!(shuttle) { 256 } else { 256 << 10 };
 /// How far a writer that asks for no sync is ahead of the engine, at the most. It goes on meanwhile.
-const AHEAD_BYTES: usize = 1 << 20;
+const AHEAD_BYTES: usize = if cfg!(shuttle) { 512 } else { 1 << 20 };
 
 /// How a mark is needed for a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
