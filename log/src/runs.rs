@@ -49,7 +49,7 @@ impl TermRuns {
 
     /// Whether an entry that follows the last run would start another.
     pub(crate) fn starts_run(&self, term: u64, leader: &Leader) -> bool {
-        self.runs.last().is_none_or(|last| last.term != term || last.leader != *leader)
+        self.runs.last().is_none_or(|last| last.term != term || !last.leader.is(leader))
     }
 
     /// Starts a run behind the last; `false`, and nothing done, where it would be out of order.

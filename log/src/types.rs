@@ -88,6 +88,13 @@ impl Leader {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether both are the same, for hot paths. To compare nothing with nothing takes some
+    /// processors longer than all else that is done for an entry: the vector instructions for it
+    /// look at an address where there is no memory.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0.is_empty() && other.0.is_empty() || self == other
+    }
 }
 
 /// A log id in full: with the leader of its term. What stays known of a purged prefix is its last
