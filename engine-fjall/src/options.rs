@@ -14,7 +14,7 @@ pub struct FjallOptions {
     /// How much of the tables' blocks is kept in memory. 32 MiB unless set.
     pub cache_bytes: u64,
     /// How much of the log is collected in memory before it goes into a table; at least 4 KiB,
-    /// 16 MiB unless set. Memory holds a few of these at a time. fjall keeps the value that the
+    /// 12 MiB unless set. Memory holds a few of these at a time. fjall keeps the value that the
     /// store was created with: on a store that exists it is not looked at.
     pub log_memtable_bytes: u64,
     /// What to do about a journal that ends in a torn batch. [`TornTail::Refuse`] unless set.
@@ -26,7 +26,7 @@ impl Default for FjallOptions {
         Self {
             store: StoreOptions::default(),
             cache_bytes: 32 << 20,
-            log_memtable_bytes: 16 << 20,
+            log_memtable_bytes: 12 << 20,
             torn_tail: TornTail::Refuse,
         }
     }

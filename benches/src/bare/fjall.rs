@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kvlogdb::Durability;
 use kvlogdb_compare::{Done, Error, Result, Store, Visitor};
 
-use super::{CACHE_BYTES, ONLY_BLOCKS, index, key, payload, value};
+use super::{ONLY_BLOCKS, index, key, payload, value};
 
 /// fjall without a log.
 pub struct BareFjall {
@@ -30,7 +30,7 @@ impl BareFjall {
 
     fn open_once(dir: &Path) -> Result<Self> {
         let database = Database::builder(dir.join("bare"))
-            .cache_size(CACHE_BYTES as u64)
+            .cache_size(32 << 20)
             .worker_threads(2)
             .max_journaling_size(64 << 20)
             .journal_compression(CompressionType::None)
@@ -38,7 +38,7 @@ impl BareFjall {
             .map_err(Error::store)?;
         let options = || {
             KeyspaceCreateOptions::default()
-                .max_memtable_size(16 << 20)
+                .max_memtable_size(12 << 20)
                 .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(16 << 20)))
                 .filter_policy(FilterPolicy::disabled())
                 .data_block_size_policy(BlockSizePolicy::all(4 << 10))

@@ -22,8 +22,6 @@ pub use sled::BareSled;
 
 /// What stands before a payload, as long as a record's header.
 const HEADER: [u8; 32] = [0x11; 32];
-/// The cache that kvlogdb gives redb and fjall.
-const CACHE_BYTES: usize = 32 << 20;
 const ONLY_BLOCKS: Error = Error::Unsupported("a bare engine only blocks");
 
 /// What can be measured here: kvlogdb on each engine, the bare engines, and the controls.

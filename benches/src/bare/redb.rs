@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kvlogdb::Durability;
 use kvlogdb_compare::{Done, Error, Result, Store, Visitor};
 
-use super::{CACHE_BYTES, ONLY_BLOCKS, index, payload, value};
+use super::{ONLY_BLOCKS, index, payload, value};
 
 /// redb without a log. Every read opens a read transaction, as a reader has to who wants to see
 /// the last write.
@@ -39,7 +39,7 @@ fn definition(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
 
 impl BareRedb {
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        let made = Database::builder().set_cache_size(CACHE_BYTES).create(dir.join("bare.redb"));
+        let made = Database::builder().set_cache_size(16 << 20).create(dir.join("bare.redb"));
         Ok(Self(made.map_err(failed)?))
     }
 

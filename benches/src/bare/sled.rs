@@ -27,7 +27,7 @@ impl BareSled {
         let database = Config::new()
             .path(dir)
             .segment_size(8 << 20)
-            .cache_capacity(64 << 20)
+            .cache_capacity(32 << 20)
             .flush_every_ms(None)
             .open()
             .map_err(Error::store)?;
