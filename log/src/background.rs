@@ -3,13 +3,19 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use kvlogdb_engine_api::LogName;
+
 use crate::FlushPolicy;
 use crate::commit::{Core, MAX_PATIENCE, Reason, Writer};
 use crate::line::Line;
 use crate::sync::{Condvar, Instant, Mutex, PoisonError, thread, wait_until};
 
-/// How long the deletion of one slice should take.
+/// How long the deletion of one slice should take, where nobody writes.
 const SLICE_TIME: Duration = Duration::from_millis(1);
+/// How long nobody must have written for that. Until then slices ride along with the commits.
+pub(crate) const IDLE: Duration = Duration::from_millis(2);
+/// How many entries are read ahead of the slices that ride along.
+const WARM_ENTRIES: u64 = 4096;
 /// How long batches that ask for no sync collect before they are written.
 const UNSYNCED_WAIT: Duration = Duration::from_millis(20);
 const MIN_SLICE_ENTRIES: u64 = 64;
@@ -65,7 +71,7 @@ pub(crate) fn start(core: &Arc<Core>) -> std::io::Result<()> {
 }
 
 fn run(core: &Weak<Core>, signal: &Signal) {
-    let mut sweeper = Sweeper { entries: MIN_SLICE_ENTRIES };
+    let mut sweeper = Sweeper { entries: MIN_SLICE_ENTRIES, warm: None };
     let mut until = Some(Instant::now()); // what a crash has left is there to be deleted
     loop {
         if let Some(core) = signal.sleep(until) {
@@ -88,22 +94,37 @@ fn run(core: &Weak<Core>, signal: &Signal) {
 struct Sweeper {
     /// How many entries the next slice has.
     entries: u64,
+    /// What was read ahead: a log, and the last index.
+    warm: Option<(LogName, u64)>,
 }
 
 impl Sweeper {
-    /// Adds a slice to the writes. Answers when to go on: `None` where nothing is left to delete,
-    /// and where a slice waits already, because whoever takes it wakes the thread.
+    /// Deletes a slice where nobody writes, or else reads ahead for those who do. Answers when to
+    /// go on: `None` where nothing is left to delete.
     fn sweep(&mut self, core: &Core) -> Option<Instant> {
-        if core.lock_line().queue.has_slice() {
-            return None;
+        let (log, waiting) = core.next_garbage()?;
+        let now = Instant::now();
+        let busy_until = core.lock_line().busy_until;
+        if let Some(until) = busy_until.filter(|&until| until > now) {
+            let end = waiting.start().saturating_add(WARM_ENTRIES).min(*waiting.end());
+            let behind = end.saturating_sub(WARM_ENTRIES / 2);
+            if self.warm.is_none_or(|(warm, through)| warm != log || through < behind) {
+                core.warm(log, *waiting.start()..=end);
+                self.warm = Some((log, end));
+            }
+            return Some(until);
         }
-        core.sweep(self.entries)?;
+        let end = waiting.start().saturating_add(self.entries - 1).min(*waiting.end());
+        core.warm(log, *waiting.start()..=end);
         let began = Instant::now();
-        core.lead_if_free(Reason::Queue);
-        if !core.lock_line().queue.has_slice() {
-            self.adjust(began.elapsed());
+        if core.sweep(self.entries) {
+            core.lead_if_free(Reason::Queue);
+            if !core.lock_line().queue.has_slice() {
+                self.adjust(began.elapsed());
+                return Some(Instant::now());
+            }
         }
-        Some(Instant::now())
+        Some(Instant::now() + IDLE) // somebody writes after all, or holds writes up
     }
 
     fn adjust(&mut self, took: Duration) {

@@ -107,6 +107,10 @@ impl Core {
     /// Carries one commit to the engine and hands the lead on. The caller has set `led`.
     pub(crate) fn lead(&self, reason: Reason) {
         self.let_collect();
+        let ride = self.lock_line().ride();
+        if let Some(entries) = ride {
+            self.sweep(entries);
+        }
         self.carry(reason);
         self.hand_on();
         self.deliver();

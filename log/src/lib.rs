@@ -13,6 +13,7 @@
 //! must look like when it is opened, `record` the bytes, `sidecar` how an engine that lost synced
 //! data is noticed.
 
+mod accept;
 mod background;
 mod batch;
 mod cached;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kvlogdb_engine_api::Durability;
 
-use crate::line::now_ms;
+use crate::accept::now_ms;
 use crate::record::{Header, RECORD_HEADER_BYTES};
 use crate::state::Replica;
 use crate::{Error, Log, LogBatch, LogId, Result};

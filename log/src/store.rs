@@ -185,7 +185,7 @@ impl LogStore {
     ///
     /// As [`sync`](Self::sync).
     pub fn settle(&self) -> Result<()> {
-        while self.core().sweep(background::MAX_SLICE_ENTRIES).is_some() {
+        while self.core().sweep(background::MAX_SLICE_ENTRIES) {
             self.core().lead_if_free(Reason::Queue);
         }
         self.sync()

@@ -1,7 +1,7 @@
 //! The deletion of keys that no longer belong to a log, slice by slice among the other writes.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::line::{Asks, Line, Need};
 use crate::plan::{Plan, Size};
 use crate::record::{self, slot};
 use crate::state::Replica;
-use crate::ticket::{Listener, Ticket};
+use crate::ticket::Listener;
 
 impl Core {
     /// Adds the deletion of up to `entries` of the keys that wait for it to the writes, among which
-    /// it takes its place like any batch; `None` where none wait.
-    pub(crate) fn sweep(&self, entries: u64) -> Option<Arc<Ticket>> {
-        let id = self.lock_line().littered.first().copied()?;
-        self.warm(id, entries);
+    /// it takes its place like any batch; `false` where none wait.
+    pub(crate) fn sweep(&self, entries: u64) -> bool {
         let mut line = self.lock_line();
         if line.shut > 0 {
-            return None;
+            return false;
         }
-        let (id, mut replica) = self.next_littered(&mut line)?;
+        let Some((id, mut replica)) = self.next_littered(&mut line) else {
+            return false;
+        };
         let mut batch = WriteBatch::new();
         let current = replica.slots.contains(&slot::STATE).then_some(replica.incarnation);
         let before = replica.trash.entries();
@@ -44,7 +44,7 @@ impl Core {
         };
         let ticket = self.enter(&mut line, &plan, asks, Listener::Nobody);
         ticket.set_batch(batch);
-        Some(ticket)
+        true
     }
 
     /// The first replica of which keys wait for deletion, as it stands; others go off the list.
@@ -62,20 +62,25 @@ impl Core {
         }
     }
 
-    /// Reads what a slice will delete, so that the write itself need not wait for the disk.
-    fn warm(&self, id: ReplicaId, entries: u64) {
-        let (engine, garbage, log) = {
-            let served = self.read_served();
-            let Ok(Some(live)) = served.live(id) else { return };
-            let Some(garbage) = live.state.trash.ranges().first().copied() else { return };
-            let log = LogName { replica: id, incarnation: garbage.incarnation };
-            (Arc::clone(&served.engine), garbage, log)
-        };
-        let end = garbage.first.saturating_add(entries - 1).min(garbage.last);
+    /// The keys that are deleted next: a log, and the first range of it that waits. Whoever asks
+    /// looks again, by itself where there are some, and else when it is woken.
+    pub(crate) fn next_garbage(&self) -> Option<(LogName, RangeInclusive<u64>)> {
+        let mut line = self.lock_line();
+        let next = self.next_littered(&mut line);
+        line.sweeping = next.is_some();
+        let (replica, state) = next?;
+        let garbage = state.trash.ranges().first()?;
+        let log = LogName { replica, incarnation: garbage.incarnation };
+        Some((log, garbage.first..=garbage.last))
+    }
+
+    /// Reads what slices will delete, so that the writes themselves need not wait for the disk.
+    pub(crate) fn warm(&self, log: LogName, range: RangeInclusive<u64>) {
+        let engine = Arc::clone(&self.read_served().engine);
         let mut pass = |_, _: Cow<'_, [u8]>| ControlFlow::Continue(());
         // What cannot be read is for the write to find, an engine that panics too.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            engine.scan(log, garbage.first..=end, Order::Ascending, usize::MAX, &mut pass)
+            engine.scan(log, range, Order::Ascending, usize::MAX, &mut pass)
         }));
     }
 
