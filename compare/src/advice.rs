@@ -216,8 +216,9 @@ impl Advice {
                 short(second)
             ),
         };
-        if let Some((first, _)) = self.ranking.first() {
-            let _ = write!(text, " {}", character(first));
+        // Where figures do not decide, these do.
+        for (named, _) in self.ranking.iter().take(if self.is_close { 2 } else { 1 }) {
+            let _ = write!(text, " {}", character(named));
         }
         for reason in self.reasons.iter().take(MAX_REASONS) {
             let _ = write!(text, "\n  {reason}");

@@ -15,7 +15,7 @@ const TEXT: (&str, u32) = ("sans-serif", 14);
 const INK: RGBColor = RGBColor(1, 2, 3);
 const GRID: RGBColor = RGBColor(4, 5, 6);
 /// How many colours there are for stores.
-pub(super) const COLOURS: usize = 8;
+pub(super) const COLOURS: usize = 14;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
