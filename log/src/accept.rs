@@ -76,15 +76,7 @@ impl Core {
                     self.tell(|| Event::Busy { queue });
                     return Err(Error::Busy);
                 }
-                WhenFull::Wait if line.is_free() => {
-                    line.led = true;
-                    drop(line);
-                    self.lead(Reason::Queue);
-                    line = self.lock_line();
-                }
-                WhenFull::Wait => {
-                    line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
-                }
+                WhenFull::Wait => line = self.move_up(line),
             }
         }
     }
@@ -188,15 +180,19 @@ impl Core {
     pub(crate) fn keep_pace(&self) {
         let mut line = self.lock_line();
         while line.queue.bytes() >= AHEAD_BYTES && !line.queue.wants_sync() {
-            if line.is_free() {
-                line.led = true;
-                drop(line);
-                self.lead(Reason::Queue);
-                line = self.lock_line();
-            } else {
-                line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
-            }
+            line = self.move_up(line);
         }
+    }
+
+    /// Leads one commit or, where somebody does or nobody may, waits until that has changed.
+    pub(crate) fn move_up<'a>(&'a self, mut line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
+        if line.is_free() {
+            line.led = true;
+            drop(line);
+            self.lead(Reason::Queue);
+            return self.lock_line();
+        }
+        self.moved.wait(line).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leads one commit if there is a reason and nobody does. For the background thread.

@@ -136,15 +136,12 @@ pub(crate) fn complete(
         }
         Err(other) => return Err(other),
     }
-    if let Some(what) = replica.cut_short() {
-        return Ok(Err(what));
-    }
     let last = replica.last_index();
     if let Some(commit) = replica.commit().filter(|&commit| Some(commit) > last) {
         let end = last.map_or("empty".to_owned(), |last| format!("at its end at index {last}"));
         return Ok(Err(format!("its commit index is {commit} and its log {end}")));
     }
-    Ok(Ok(replica))
+    Ok(replica.cut_short().map_or(Ok(replica), Err))
 }
 
 fn read_tail(engine: &dyn KvLogDb, id: ReplicaId, replica: &mut Replica) -> Result<()> {

@@ -11,7 +11,7 @@ use kvlogdb_engine_api::{
 };
 
 use crate::check::{self, CheckReport};
-use crate::commit::{Core, Loaded, Reason, Writer};
+use crate::commit::{Core, Loaded, Writer};
 use crate::line::Gate;
 use crate::marks::Marks;
 use crate::recover;
@@ -185,9 +185,7 @@ impl LogStore {
     ///
     /// As [`sync`](Self::sync).
     pub fn settle(&self) -> Result<()> {
-        while self.core().sweep(background::MAX_SLICE_ENTRIES) {
-            self.core().lead_if_free(Reason::Queue);
-        }
+        self.core().sweep_all();
         self.sync()
     }
 

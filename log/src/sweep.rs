@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kvlogdb_engine_api::{Durability, LogName, MetaKey, Order, ReplicaId, WriteBatch};
 
+use crate::background::MAX_SLICE_ENTRIES;
 use crate::commit::Core;
 use crate::line::{Asks, Line, Need};
 use crate::plan::{Plan, Size};
@@ -16,10 +17,10 @@ use crate::ticket::Listener;
 
 impl Core {
     /// Adds the deletion of up to `entries` of the keys that wait for it to the writes, among which
-    /// it takes its place like any batch; `false` where none wait.
+    /// it takes its place like any batch; `false` where none wait, and where a slice is on its way.
     pub(crate) fn sweep(&self, entries: u64) -> bool {
         let mut line = self.lock_line();
-        if line.shut > 0 {
+        if line.shut > 0 || line.queue.has_slice() {
             return false;
         }
         let Some((id, mut replica)) = self.next_littered(&mut line) else {
@@ -45,6 +46,18 @@ impl Core {
         let ticket = self.enter(&mut line, &plan, asks, Listener::Nobody);
         ticket.set_batch(batch);
         true
+    }
+
+    /// Deletes everything that waits for deletion.
+    pub(crate) fn sweep_all(&self) {
+        loop {
+            let swept = self.sweep(MAX_SLICE_ENTRIES);
+            let line = self.lock_line();
+            if !swept && !line.queue.has_slice() {
+                return;
+            }
+            drop(self.move_up(line));
+        }
     }
 
     /// The first replica of which keys wait for deletion, as it stands; others go off the list.

@@ -270,6 +270,7 @@ list! {
         a_damaged_last_entry_refuses_its_replica [42 43],
         a_log_that_lost_its_entries_is_refused [17 35],
         a_log_that_lost_its_last_term_is_refused [35 45],
+        a_log_that_lost_its_marked_end_is_refused [17 45],
         a_commit_index_ahead_of_the_log_refuses_its_replica [11],
         damaged_metadata_refuses_its_replica [9 43],
         entries_without_their_state_refuse_their_replica [11 17],
