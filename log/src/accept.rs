@@ -187,10 +187,13 @@ impl Core {
     /// Leads one commit or, where somebody does or nobody may, waits until that has changed.
     pub(crate) fn move_up<'a>(&'a self, mut line: MutexGuard<'a, Line>) -> MutexGuard<'a, Line> {
         if line.is_free() {
-            line.led = true;
-            drop(line);
-            self.lead(Reason::Queue);
-            return self.lock_line();
+            if !line.queue.is_empty() {
+                line.led = true;
+                drop(line);
+                self.lead(Reason::Queue);
+                line = self.lock_line();
+            }
+            return line;
         }
         self.moved.wait(line).unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,6 +8,7 @@ use kvlogdb_engine_api::LogName;
 use crate::FlushPolicy;
 use crate::commit::{Core, MAX_PATIENCE, Reason, Writer};
 use crate::line::Line;
+use crate::sweep::Sweep;
 use crate::sync::{Condvar, Instant, Mutex, PoisonError, thread, wait_until};
 
 /// How long the deletion of one slice should take, where nobody writes.
@@ -117,7 +118,7 @@ impl Sweeper {
         let end = waiting.start().saturating_add(self.entries - 1).min(*waiting.end());
         core.warm(log, *waiting.start()..=end);
         let began = Instant::now();
-        if core.sweep(self.entries) {
+        if core.sweep(self.entries) == Sweep::Added {
             core.lead_if_free(Reason::Queue);
             if !core.lock_line().queue.has_slice() {
                 self.adjust(began.elapsed());

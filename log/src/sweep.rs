@@ -15,16 +15,27 @@ use crate::record::{self, slot};
 use crate::state::Replica;
 use crate::ticket::Listener;
 
+/// What a call for a slice came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// No keys wait, or nothing is accepted.
+    Nothing,
+    /// Another slice waits for its commit.
+    OnItsWay,
+    Added,
+}
+
 impl Core {
     /// Adds the deletion of up to `entries` of the keys that wait for it to the writes, among which
-    /// it takes its place like any batch; `false` where none wait, and where a slice is on its way.
-    pub(crate) fn sweep(&self, entries: u64) -> bool {
+    /// it takes its place like any batch.
+    pub(crate) fn sweep(&self, entries: u64) -> Sweep {
         let mut line = self.lock_line();
-        if line.shut > 0 || line.queue.has_slice() {
-            return false;
+        if line.queue.has_slice() {
+            return Sweep::OnItsWay;
         }
-        let Some((id, mut replica)) = self.next_littered(&mut line) else {
-            return false;
+        let next = if line.shut > 0 { None } else { self.next_littered(&mut line) };
+        let Some((id, mut replica)) = next else {
+            return Sweep::Nothing;
         };
         let mut batch = WriteBatch::new();
         let current = replica.slots.contains(&slot::STATE).then_some(replica.incarnation);
@@ -45,18 +56,13 @@ impl Core {
         };
         let ticket = self.enter(&mut line, &plan, asks, Listener::Nobody);
         ticket.set_batch(batch);
-        true
+        Sweep::Added
     }
 
     /// Deletes everything that waits for deletion.
     pub(crate) fn sweep_all(&self) {
-        loop {
-            let swept = self.sweep(MAX_SLICE_ENTRIES);
-            let line = self.lock_line();
-            if !swept && !line.queue.has_slice() {
-                return;
-            }
-            drop(self.move_up(line));
+        while self.sweep(MAX_SLICE_ENTRIES) != Sweep::Nothing {
+            drop(self.move_up(self.lock_line()));
         }
     }
 

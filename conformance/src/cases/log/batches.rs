@@ -3,7 +3,7 @@
 use kvlogdb_log::{Durability, Error, LogBatch};
 
 use crate::failure::{Checked, Context, ensure, expect_eq, expect_refused};
-use crate::logs::{Logs, N, R, expect_bounds, expect_runs, hard_state, id, run};
+use crate::logs::{Logs, N, R, expect_bounds, expect_runs, hard_state, id, leave_alone, run};
 
 /// Changes to a few replicas of every kind, none of them to be refused.
 fn mixed() -> Checked<LogBatch> {
@@ -44,6 +44,7 @@ pub(in crate::cases) fn one_batch_covers_entries_and_metadata_of_many_replicas(
 /// A batch of which one part is refused does nothing at all, wherever that part stands: not even
 /// one write reaches the engine. Traps 11 and 40.
 pub(in crate::cases) fn a_batch_with_one_refused_part_does_nothing(logs: &mut Logs) -> Checked {
+    logs.reopen_as(leave_alone)?;
     logs.fill(N, 4, 1..=3)?;
     logs.settle()?;
     logs.writes().take();

@@ -1,11 +1,9 @@
 //! What a node keeps beside its log.
 
-use std::time::Duration;
-
-use kvlogdb_log::{Durability, Error, FlushPolicy, LogBatch, LogOptions, LostData, Snapshot};
+use kvlogdb_log::{Durability, Error, LogBatch, LostData, Snapshot};
 
 use crate::failure::{Checked, Context, expect_eq, expect_refused};
-use crate::logs::{Logs, N, R, expect_bounds, expect_runs, hard_state, id, run};
+use crate::logs::{Logs, N, R, expect_bounds, expect_runs, hard_state, id, leave_alone, run};
 use crate::random::value;
 
 /// Term, vote and commit index come back as one, with every number that they can have, and with
@@ -66,14 +64,6 @@ pub(in crate::cases) fn a_vote_is_synced_whatever_was_asked(logs: &mut Logs) -> 
         logs.store().settle()?; // or its deletions are counted with the next writes
     }
     Ok(())
-}
-
-/// Lets nothing be synced in the background while a case counts writes.
-fn leave_alone(options: &mut LogOptions) {
-    options.mark_interval = Duration::from_secs(3600);
-    if let FlushPolicy::Batch { interval, .. } = &mut options.flush {
-        *interval = Duration::from_secs(3);
-    }
 }
 
 fn votes_are_synced(logs: &Logs) -> Checked {

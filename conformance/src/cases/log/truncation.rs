@@ -3,7 +3,7 @@
 use kvlogdb_log::{Boundary, Durability, Error, Leader, MAX_LEADER_BYTES};
 
 use crate::failure::{Checked, Context, expect_eq, expect_refused};
-use crate::logs::{Logs, N, R, expect_bounds, expect_runs, hard_state, id, run};
+use crate::logs::{Logs, N, R, expect_bounds, expect_runs, hard_state, id, leave_alone, run};
 
 /// Entries that were cut off stay away, and those written in their place have the new term. Trap
 /// 1.
@@ -43,6 +43,7 @@ pub(in crate::cases) fn cutting_thousands_of_entries_leaves_no_hole(logs: &mut L
 pub(in crate::cases) fn replacing_a_tail_is_one_write_that_keeps_the_prefix(
     logs: &mut Logs,
 ) -> Checked {
+    logs.reopen_as(leave_alone)?;
     logs.fill(R, 1, 1..=10)?;
     for (term, indexes) in [(2, 8..=9), (3, 9..=30), (4, 30..=30), (5, 31..=33), (6, 2..=2)] {
         logs.writes().take();
