@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kvlogdb_engine_api::{Durability, ReplicaId};
 
+use crate::background::MAX_SLICE_ENTRIES;
 use crate::commit::Reason;
 use crate::sync::Instant;
 use crate::ticket::{Queue, Ticket};
@@ -93,7 +94,11 @@ impl Line {
             return None;
         }
         self.riding += RIDE_ENTRIES + RIDE_PART * self.queue.entries() as u64;
-        (self.riding >= MIN_RIDE_ENTRIES).then(|| std::mem::take(&mut self.riding))
+        let ride = self.riding.min(MAX_SLICE_ENTRIES);
+        (ride >= MIN_RIDE_ENTRIES).then(|| {
+            self.riding -= ride;
+            ride
+        })
     }
 
     /// How much is written without waiting for more.
@@ -132,7 +137,7 @@ mod tests {
             waits: true,
             urgent: false,
         };
-        for entries in [0, 1, 7, 64] {
+        for entries in [0, 1, 7, 64, 2000, 2047] {
             let mut line = Line::default();
             let mut commit = |littered: bool| {
                 line.littered.extend(littered.then(|| ReplicaId::from(1)));
@@ -147,6 +152,7 @@ mod tests {
             let rides: Vec<_> = (0..100).filter_map(|_| commit(true)).collect();
             let most = MIN_RIDE_ENTRIES + RIDE_ENTRIES + RIDE_PART * entries as u64;
             assert!(rides.iter().all(|ride| (MIN_RIDE_ENTRIES..most).contains(ride)), "{rides:?}");
+            assert!(rides.iter().all(|&ride| ride <= MAX_SLICE_ENTRIES), "{rides:?}");
             assert!(rides.iter().sum::<u64>() > 100 * entries as u64, "{rides:?}");
         }
     }
