@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fuser::{MountOption, Session, SessionUnmounter};
+use fuser::{MountOption, Session};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Pid;
 
 use self::server::{Server, Shared};
@@ -35,7 +36,6 @@ const LOOK: Duration = Duration::from_micros(500);
 pub struct FuseDisk {
     path: PathBuf,
     shared: Arc<Shared>,
-    unmounter: SessionUnmounter,
     /// `None` once unmounted.
     server: Option<JoinHandle<io::Result<()>>>,
 }
@@ -64,9 +64,8 @@ impl FuseDisk {
         let mut session = Session::new(server, &path, &options).inspect_err(|_| {
             let _ = fs::remove_dir(&path);
         })?;
-        let unmounter = session.unmount_callable();
         let server = Some(thread::spawn(move || session.run()));
-        Ok(Self { path, shared, unmounter, server })
+        Ok(Self { path, shared, server })
     }
 
     /// Where it is mounted.
@@ -120,7 +119,10 @@ impl FuseDisk {
 
     fn unmount(&mut self) -> io::Result<()> {
         let Some(server) = self.server.take() else { return Ok(()) };
-        self.unmounter.unmount()?;
+        // Not by the session's own unmounting, which leaves a busy mount as it is: a child of
+        // another thread holds on to the files of this one from its fork to its exec. The server
+        // ends with the last of them.
+        unmount(&self.path, UnmountFlags::DETACH)?;
         let ended = server.join().map_err(|_| io::Error::other("the server panicked"))?;
         fs::remove_dir(&self.path)?;
         ended
