@@ -52,7 +52,7 @@ fn file_lies() -> Vec<FileLie> {
 }
 
 /// How often a case may try to catch a liar at the moment of a kill.
-const TRIES: usize = 5;
+const TRIES: usize = 30;
 
 /// The meant cases that pass on the liar. One that cannot be run on this machine shows nothing.
 fn passed(subject: &Subject, layer: &str, meant: &[&str]) -> Vec<String> {
