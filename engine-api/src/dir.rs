@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::doubt::{note_doubt, settle_doubt};
 use crate::manifest::MANIFEST;
 use crate::{Error, MAX_IDENTITY_BYTES, Manifest, Poison, Result, fs as durable};
 
 const LOCK: &str = "LOCK";
-const ENGINE: &str = "engine";
-const SIDECAR: &str = "SEQ";
+pub(crate) const ENGINE: &str = "engine";
+pub(crate) const SIDECAR: &str = "SEQ";
 const ENGINE_TEMPORARY: &str = "engine.tmp";
 /// There while what the cache holds may differ from what the disk does.
 pub(crate) const DOUBT: &str = "DOUBT";
@@ -20,7 +21,7 @@ pub(crate) const DOUBT: &str = "DOUBT";
 const LEFTOVERS: [&str; 4] = [LOCK, ENGINE, ENGINE_TEMPORARY, "MANIFEST.tmp"];
 /// What a file system puts into its own root, which may be the store's directory.
 const MOUNT_POINT: &str = "lost+found";
-const LOCK_RETRY: Duration = Duration::from_millis(10);
+pub(crate) const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// What every engine is opened with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl StoreDir {
                 return Err(Error::corrupt("the store has a MANIFEST and no engine directory"));
             }
             Some(found) => {
-                settle_doubt(root)
+                settle_doubt(root, options.lock_wait)
                     .map_err(|error| Error::io("write the store's files once more", error))?;
                 found
             }
@@ -272,30 +273,6 @@ fn build(
     durable::sync(root).map_err(failed)?;
     durable::write_atomically(&root.join(MANIFEST), &manifest.encode()).map_err(failed)?;
     Ok(manifest)
-}
-
-/// Nothing that this does has to be durable: it is about what the cache holds, and goes with it.
-pub(crate) fn note_doubt(root: &Path, error: &Error) {
-    if matches!(error, Error::Io { .. }) {
-        let _ = File::create(root.join(DOUBT));
-    }
-}
-
-/// Writes what the cache holds to the disk, byte by byte, where somebody has noted a doubt. Files
-/// that a failed handle still holds are its own to write: then the doubt stays.
-fn settle_doubt(root: &Path) -> io::Result<()> {
-    if !root.join(DOUBT).exists() {
-        return Ok(());
-    }
-    for name in [ENGINE, MANIFEST, SIDECAR] {
-        match durable::rewrite_tree(&root.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
-    }
-    durable::sync_tree(root)?;
-    fs::remove_file(root.join(DOUBT))
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {

@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod chunk;
 mod dir;
+mod doubt;
 mod engine;
 mod error;
 pub mod fs;

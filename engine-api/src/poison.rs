@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use crate::dir::note_doubt;
+use crate::doubt::note_doubt;
 use crate::{Error, Result};
 
 /// Remembers the first failed write or sync of an engine.

@@ -1,0 +1,49 @@
+//! What a failed sync leaves behind it: a kernel keeps what it could not write and calls it clean.
+//!
+//! Whoever hears of such a failure leaves a file; the next open writes the store once more.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::dir::{DOUBT, ENGINE, LOCK_RETRY, MANIFEST, SIDECAR};
+use crate::fs as durable;
+
+/// Nothing that this does has to be durable: it is about what the cache holds, and goes with it.
+pub(crate) fn note_doubt(root: &Path, error: &Error) {
+    if matches!(error, Error::Io { .. }) {
+        let _ = File::create(root.join(DOUBT));
+    }
+}
+
+/// Writes what the cache holds to the disk, byte by byte, where somebody has noted a doubt. Files
+/// that a failed handle holds for longer than `wait` are its own to write: then the doubt stays.
+pub(crate) fn settle_doubt(root: &Path, wait: Duration) -> io::Result<()> {
+    let give_up = Instant::now() + wait;
+    while root.join(DOUBT).exists() {
+        match rewrite(root) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if Instant::now() >= give_up {
+                    return Ok(());
+                }
+                thread::sleep(LOCK_RETRY);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn rewrite(root: &Path) -> io::Result<()> {
+    for name in [ENGINE, MANIFEST, SIDECAR] {
+        match durable::rewrite_tree(&root.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    durable::sync_tree(root)?;
+    fs::remove_file(root.join(DOUBT))
+}
