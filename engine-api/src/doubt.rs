@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::dir::{DOUBT, ENGINE, LOCK_RETRY, MANIFEST, SIDECAR};
+use crate::dir::{DOUBT, ENGINE, LOCK_RETRY, SIDECAR};
 use crate::fs as durable;
+use crate::manifest::MANIFEST;
 
 /// Nothing that this does has to be durable: it is about what the cache holds, and goes with it.
 pub(crate) fn note_doubt(root: &Path, error: &Error) {
