@@ -303,7 +303,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // The workplace is removed as a whole at the end.
+        // It goes with the folder of the run.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
