@@ -225,4 +225,23 @@ mod tests {
         assert_eq!(after[4096..], before[4096..], "the slot of the last mark");
         assert_eq!(Sidecar::read(&path).unwrap(), Reading::Mark(marks.mark));
     }
+
+    /// Or a mark after a busy second on very many replicas would be a batch without end.
+    #[test]
+    fn ends_that_are_too_many_for_one_mark_wait_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let sidecar = Some(dir.path().join("SEQ"));
+        let options = LogOptions { sidecar, ..LogOptions::default() };
+        let mut marks = Marks::open(&options, &Contents::default()).unwrap();
+        for group in 0..MAX_MARKED as u64 + 5 {
+            marks.note_end(ReplicaId::from(group), Some(group));
+        }
+        assert_eq!(marks.steps().len(), MAX_MARKED + 1);
+        marks.synced();
+        assert!(marks.is_behind());
+        assert_eq!(marks.steps().len(), 5 + 1);
+        marks.synced();
+        assert!(!marks.is_behind());
+        assert_eq!(marks.steps().len(), 1);
+    }
 }

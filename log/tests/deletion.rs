@@ -148,3 +148,24 @@ fn settling_deletes_all_of_many_replicas() {
     assert_eq!(rig.store().check().unwrap().entries, 250, "settled is synced");
     rig.settle();
 }
+
+/// A store that is never idle deletes all the same. The background thread takes 64 keys or more at a
+/// time, and only where nobody has written for a while: on a busy machine that may be now and then.
+#[test]
+fn keys_go_with_the_commits_of_whoever_writes() {
+    let rig = Rig::with(immediate());
+    let mut next = 1;
+    let rode = (0..50).any(|_| {
+        rig.log().append(run(1, next..=next + 1999), Durability::Synced).unwrap();
+        rig.log().purge_through(id(1, next + 1998), Durability::Synced).unwrap();
+        next += 2000;
+        while rig.store().waiting_for_deletion() > 0 {
+            rig.log().append(run(1, next..=next), Durability::Synced).unwrap();
+            next += 1;
+        }
+        let slices = rig.faults.take_removals();
+        slices.iter().filter(|slice| (32..64).contains(*slice)).count() > 1
+    });
+    assert!(rode);
+    assert_eq!(rig.log().last_index().unwrap(), Some(next - 1));
+}
