@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 
 use common::faulty::Fault;
-use common::{R, Rig, batch, eventually, ids, immediate, run, within_patience};
+use common::{R, Rig, batch, eventually, ids, immediate, run, soon, within_patience};
 use kvlogdb_log::{Accepted, Durability, Entry, Error, LogOptions, ReplicaId, WhenFull};
 
 fn limited(queue_bytes: usize, queue_entries: usize) -> LogOptions {
@@ -26,6 +26,26 @@ fn at_the_gate(options: LogOptions) -> (Rig, Accepted) {
 
 fn kilobytes(first: u64, count: u64) -> Vec<Entry> {
     (first..first + count).map(|index| Entry::new(1, index, vec![7; 1024])).collect()
+}
+
+/// A writer that waits for no sync goes on while the engine writes, and not without end.
+#[test]
+fn a_buffered_writer_is_a_mebibyte_ahead_of_the_engine_at_the_most() {
+    let (mut rig, first) = at_the_gate(immediate());
+    let log = rig.log();
+    let writer = thread::spawn(move || {
+        for index in 1..=3000 {
+            log.append(kilobytes(index, 1), Durability::Buffered).unwrap();
+        }
+    });
+    let last = || rig.log().last_index().unwrap().unwrap_or_default();
+    eventually(|| last() > 800);
+    assert!(!soon(|| last() > 1024), "{}", last());
+    rig.faults.gate.open();
+    first.wait().unwrap();
+    writer.join().unwrap();
+    assert_eq!(last(), 3000);
+    rig.settle();
 }
 
 #[test]
