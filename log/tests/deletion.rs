@@ -149,8 +149,8 @@ fn settling_deletes_all_of_many_replicas() {
     rig.settle();
 }
 
-/// A store that is never idle deletes all the same. The background thread takes 64 keys or more at a
-/// time, and only where nobody has written for a while: on a busy machine that may be now and then.
+/// A store that is never idle deletes all the same. The background thread takes 64 keys or more at
+/// a time, and only where nobody has written for a while: a busy machine may let that happen.
 #[test]
 fn keys_go_with_the_commits_of_whoever_writes() {
     let rig = Rig::with(immediate());
