@@ -44,7 +44,7 @@ pub(in crate::cases) fn replacing_a_tail_is_one_write_that_keeps_the_prefix(
     logs: &mut Logs,
 ) -> Checked {
     logs.reopen_as(leave_alone)?;
-    logs.fill(R, 1, 1..=10)?;
+    logs.synced(|batch| batch.append(R, run(R, 1, 1..=10)))?; // or it is counted with the next
     for (term, indexes) in [(2, 8..=9), (3, 9..=30), (4, 30..=30), (5, 31..=33), (6, 2..=2)] {
         logs.writes().take();
         let (first, last) = (*indexes.start(), *indexes.end());
