@@ -1,6 +1,6 @@
 //! What the benchmarks measure against: the engines alone, doing the work that the log gives them.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its commands print")]
+#![allow(clippy::print_stderr, reason = "its commands print")]
 
 mod bare;
 mod session;

@@ -1,7 +1,7 @@
 //! `cargo run --release -p kvlogdb-benches -- writing` measures the writing path and prints how it
 //! stands against controls and bare engines.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+#![allow(clippy::print_stderr, reason = "a command prints")]
 
 mod writing;
 

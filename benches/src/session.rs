@@ -1,5 +1,6 @@
 //! What the measuring commands share: where to write, a record that can be continued, an interrupt.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -64,14 +65,13 @@ impl Session {
         run.measure(&mut say)
     }
 
-    /// Prints the result and writes it where it was asked for. `first` is what stands before the
+    /// Writes the result where it was asked for, and prints it. `first` is what stands before the
     /// details.
     ///
     /// # Errors
     ///
     /// Files that cannot be written.
     pub fn report(&self, record: &Record, first: &dyn Fn(Style) -> String) -> Result<()> {
-        println!("{}", report(record, Style::Terminal, first));
         let write = |path: &Path, text: String| {
             let failed = |error| Error::io(format!("write {}", path.display()), error);
             std::fs::write(path, text).map_err(failed)
@@ -83,6 +83,8 @@ impl Session {
             let need = kvlogdb_compare::advice::Need::default();
             write(path, kvlogdb_compare::page::render(record, need))?;
         }
+        // It is no failure that nobody reads it to the end.
+        let _ = writeln!(io::stdout(), "{}", report(record, Style::Terminal, first));
         Ok(())
     }
 }

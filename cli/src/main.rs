@@ -1,6 +1,6 @@
 //! The command `kvlogdb`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+#![allow(clippy::print_stderr, reason = "a command prints")]
 
 mod build;
 mod check;

@@ -38,6 +38,26 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// As `| head` would have it.
+#[test]
+fn it_is_no_failure_that_nobody_reads_the_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    fs::write(&trace, format!("{ENTRY}\n")).unwrap();
+    for format in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_kvlogdb"))
+            .args(["replay", "trace", "--engine", "redb"])
+            .args(format)
+            .current_dir(dir.path())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    }
+}
+
 #[test]
 fn the_sample_ends_in_the_state_that_its_node_was_in() {
     let dir = tempfile::tempdir().unwrap();

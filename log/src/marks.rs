@@ -31,6 +31,8 @@ pub(crate) struct Marks {
     pending: bool,
     /// Where the logs end, as written, that have changed since they were marked.
     unmarked: BTreeMap<ReplicaId, u64>,
+    /// Where the next mark begins to take them.
+    hand: ReplicaId,
     failure: Option<io::Error>,
     /// What the last attempt to write the sidecar came to, until it is asked for.
     event: Option<Event>,
@@ -62,6 +64,7 @@ impl Marks {
             marked_at: Instant::now(),
             pending: false,
             unmarked: BTreeMap::new(),
+            hand: ReplicaId::default(),
             failure: None,
             event: None,
             failing: false,
@@ -115,8 +118,13 @@ impl Marks {
     pub(crate) fn steps(&self) -> Vec<Step<'static>> {
         let body = record::to_body(&StoreRecord { mark: self.next() });
         let mark = Step::PutMeta { key: MetaKey::store(slot::STORE), body, data: &[] };
-        let ends = self.unmarked.iter().take(MAX_MARKED);
-        ends.map(|(&id, &last)| marked_step(id, Some(last))).chain([mark]).collect()
+        self.next_ends().map(|(id, last)| marked_step(id, Some(last))).chain([mark]).collect()
+    }
+
+    /// The ends that go with the next mark. Each gets its turn, also where all change all the time.
+    fn next_ends(&self) -> impl Iterator<Item = (ReplicaId, u64)> {
+        let behind = self.unmarked.range(self.hand..).chain(self.unmarked.range(..self.hand));
+        behind.map(|(&id, &last)| (id, last)).take(MAX_MARKED)
     }
 
     /// Notes where a write leaves the end of a log, before the mark that it may carry.
@@ -149,9 +157,12 @@ impl Marks {
     pub(crate) fn synced(&mut self) {
         self.mark = self.next();
         self.marked_at = Instant::now();
-        let first_left = self.unmarked.keys().nth(MAX_MARKED).copied();
-        self.unmarked = first_left.map_or_else(BTreeMap::new, |id| self.unmarked.split_off(&id));
-        (self.pending, self.failing) = (first_left.is_some(), false);
+        let marked: Vec<_> = self.next_ends().map(|(id, _)| id).collect();
+        self.hand = marked.last().copied().unwrap_or(self.hand);
+        for id in marked {
+            self.unmarked.remove(&id);
+        }
+        (self.pending, self.failing) = (!self.unmarked.is_empty(), false);
         let Some(sidecar) = &mut self.sidecar else { return };
         if let Err(error) = sidecar.write(self.mark) {
             self.event = Some(Event::MarkFailed { kind: error.kind(), what: error.to_string() });
@@ -233,13 +244,19 @@ mod tests {
         let sidecar = Some(dir.path().join("SEQ"));
         let options = LogOptions { sidecar, ..LogOptions::default() };
         let mut marks = Marks::open(&options, &Contents::default()).unwrap();
-        for group in 0..MAX_MARKED as u64 + 5 {
-            marks.note_end(ReplicaId::from(group), Some(group));
-        }
+        let groups = MAX_MARKED as u64 + 5;
+        let note_all = |marks: &mut Marks| {
+            (0..groups).for_each(|group| marks.note_end(ReplicaId::from(group), Some(group)));
+        };
+        note_all(&mut marks);
         assert_eq!(marks.steps().len(), MAX_MARKED + 1);
         marks.synced();
         assert!(marks.is_behind());
         assert_eq!(marks.steps().len(), 5 + 1);
+        note_all(&mut marks);
+        marks.synced();
+        let late: Vec<_> = marks.unmarked.keys().map(|id| id.group).collect();
+        assert!(late.iter().all(|&group| group < groups - 5), "those that wait come first");
         marks.synced();
         assert!(!marks.is_behind());
         assert_eq!(marks.steps().len(), 1);

@@ -57,11 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         }
         outcomes.push(outcome);
     }
-    if args.json {
-        report::print_json(&trace, &outcomes);
-    } else {
-        report::print_table(&trace, &outcomes);
-    }
+    report::print(&trace, &outcomes, args.json)?;
     Ok(verdict(&trace, &outcomes))
 }
 

@@ -1,5 +1,6 @@
 //! What a replay prints.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table};
@@ -8,9 +9,24 @@ use serde_json::{Value, json};
 
 use super::run::{Outcome, Summary};
 use super::trace::{Defect, Trace};
+use crate::exit::Failure;
+use crate::output;
+
+/// Prints a table or one JSON document.
+pub(crate) fn print(trace: &Trace, outcomes: &[Outcome], as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        output::print_json(&document(trace, outcomes))?;
+    } else {
+        output::print(&table(outcomes))?;
+    }
+    if let Some(defect) = &trace.defect {
+        eprintln!("kvlogdb: {}", describe(defect));
+    }
+    Ok(())
+}
 
 /// One table, and below it whatever is not as it should be.
-pub(crate) fn print_table(trace: &Trace, outcomes: &[Outcome]) {
+fn table(outcomes: &[Outcome]) -> String {
     let mut table = Table::new();
     table.set_header([
         "engine",
@@ -35,31 +51,24 @@ pub(crate) fn print_table(trace: &Trace, outcomes: &[Outcome]) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("{table}");
+    let mut text = format!("{table}\n");
     for outcome in outcomes {
         for finding in &outcome.findings {
-            println!("{}: {finding}", outcome.engine);
+            let _ = writeln!(text, "{}: {finding}", outcome.engine);
         }
         if let Some(refused) = &outcome.refused {
-            println!("{}: {}", outcome.engine, describe(refused));
+            let _ = writeln!(text, "{}: {}", outcome.engine, describe(refused));
         }
     }
-    if let Some(defect) = &trace.defect {
-        eprintln!("kvlogdb: {}", describe(defect));
-    }
+    text
 }
 
-/// The same as one JSON document.
-pub(crate) fn print_json(trace: &Trace, outcomes: &[Outcome]) {
-    let document = json!({
+fn document(trace: &Trace, outcomes: &[Outcome]) -> Value {
+    json!({
         "commits": trace.commits.len(),
         "defect": trace.defect.as_ref().map(defect_json),
         "engines": outcomes.iter().map(outcome_json).collect::<Vec<_>>(),
-    });
-    println!("{document:#}");
-    if let Some(defect) = &trace.defect {
-        eprintln!("kvlogdb: {}", describe(defect));
-    }
+    })
 }
 
 fn row(outcome: &Outcome) -> [String; 13] {
