@@ -222,8 +222,7 @@ impl Log {
     /// [`Error::Purged`] at or below the boundary, [`Error::Unavailable`] where the log does not
     /// reach, [`Error::Corrupt`] where the record is damaged or missing.
     pub fn entry(&self, index: u64) -> Result<Entry> {
-        let mut found = self.entries(index..=index, u64::MAX)?;
-        found.pop().ok_or(Error::Unavailable { replica: self.replica, index })
+        read::entry(self, index)
     }
 
     /// The entries in `range`, in order: as many as fit into `limit_bytes` of payload, and at

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow, RangeBounds, RangeInclusive};
+use std::slice;
 
 use bytes::Bytes;
 use kvlogdb_engine_api::{KvLogDb, LogName, Order, ReplicaId};
@@ -129,12 +130,31 @@ pub(crate) fn find_agreement(state: &Replica, index: u64, term: u64) -> Option<L
     from_entries().or_else(boundary)
 }
 
+/// Reads one entry; see [`Log::entry`].
+pub(crate) fn entry(log: &Log, index: u64) -> Result<Entry> {
+    let (core, replica) = (log.store.core(), log.replica);
+    let in_memory = {
+        let served = core.read_served();
+        served.live(replica)?.and_then(|live| live.cached.from(index).next().cloned())
+    };
+    if let Some(entry) = in_memory {
+        core.tell(|| event(replica, slice::from_ref(&entry), 1));
+        return Ok(entry);
+    }
+    let one = Limit { bytes: u64::MAX, entries: 1 };
+    let mut found = entries(log, &(index..=index), one)?;
+    found.pop().ok_or(Error::Unavailable { replica, index })
+}
+
 /// Reads entries; see [`Log::entries`].
 pub(crate) fn entries(
     log: &Log,
     range: &impl RangeBounds<u64>,
     limit: Limit,
 ) -> Result<Vec<Entry>> {
+    if let Some(found) = entries_in_memory(log, range, limit)? {
+        return Ok(found);
+    }
     let core = log.store.core();
     loop {
         let view = core.read_served().view(log.replica)?;
@@ -144,7 +164,7 @@ pub(crate) fn entries(
         let mut reader = Reader::new(log.replica, &view.state, &range, limit);
         match reader.read(log, &view) {
             Ok(true) => {
-                log.store.core().tell(|| reader.event());
+                core.tell(|| event(log.replica, &reader.found, reader.from_memory));
                 return Ok(reader.found);
             }
             // What is wrong although nothing has changed since is wrong.
@@ -163,22 +183,34 @@ pub(crate) fn entries_in_memory(
     limit: Limit,
 ) -> Result<Option<Vec<Entry>>> {
     let core = log.store.core();
-    // State and entries are of one moment: what is shown changes under this lock only.
-    let served = core.read_served();
-    let state = served.view(log.replica)?.state;
-    let Some(range) = resolve(log.replica, &state, range)? else {
-        return Ok(Some(Vec::new()));
-    };
-    let mut reader = Reader::new(log.replica, &state, &range, limit);
-    if let Some(live) = served.live(log.replica)? {
+    let found = {
+        // State and entries are of one moment: what is shown changes under this lock only.
+        let served = core.read_served();
+        let Some(live) = served.live(log.replica)? else {
+            return Ok(Some(Vec::new()));
+        };
+        let Some(range) = resolve(log.replica, &live.state, range)? else {
+            return Ok(Some(Vec::new()));
+        };
+        let mut reader = Reader::new(log.replica, &live.state, &range, limit);
         reader.take_from_memory(live);
+        if !reader.done {
+            return Ok(None);
+        }
+        reader.found
+    };
+    core.tell(|| event(log.replica, &found, found.len()));
+    Ok(Some(found))
+}
+
+/// What an observer hears of a read.
+fn event(replica: ReplicaId, found: &[Entry], from_memory: usize) -> Event {
+    Event::Read {
+        replica,
+        from_memory,
+        from_engine: found.len() - from_memory,
+        entry_bytes: found.iter().map(|entry| entry.payload.len()).sum(),
     }
-    drop(served);
-    if !reader.done {
-        return Ok(None);
-    }
-    core.tell(|| reader.event());
-    Ok(Some(reader.found))
 }
 
 /// The indexes that a range comes to in a log as it stands, `None` for none.
@@ -343,15 +375,6 @@ impl<'a> Reader<'a> {
         match failure {
             Some(error) => Err(error),
             None => Err(Error::corrupt(self.replica, self.next, "it is missing")),
-        }
-    }
-
-    fn event(&self) -> Event {
-        Event::Read {
-            replica: self.replica,
-            from_memory: self.from_memory,
-            from_engine: self.found.len() - self.from_memory,
-            entry_bytes: self.found.iter().map(|entry| entry.payload.len()).sum(),
         }
     }
 
