@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kvlogdb_engine_api::{Durability, Error as EngineError, WriteBatch};
 
 use crate::background::IDLE;
-use crate::commit::{Core, Reason, Writer};
+use crate::commit::{Core, MAX_PATIENCE, Reason, Writer};
 use crate::line::{AHEAD_BYTES, Asks, Gate, Line, Need};
 use crate::observe::Event;
 use crate::plan::{Ground, Plan, Size, Step};
-use crate::sync::{Instant, MutexGuard, PoisonError};
+use crate::sync::{Instant, MutexGuard};
 use crate::ticket::{Listener, Ticket, Turn, to_result};
 use crate::{Error, FlushPolicy, LogBatch, Result, WhenFull, encode, served};
 
@@ -176,11 +176,20 @@ impl Core {
         }
     }
 
-    /// After a batch that waits for nothing: lets the engine come up where it is far behind.
+    /// After a batch that waits for nothing: lets the engine come up where it is far behind. The
+    /// background thread should do that, because memory that two threads take and free in turn
+    /// stays with both; where it does not come, held up in a callback, the caller does.
     pub(crate) fn keep_pace(&self) {
+        let behind = |line: &Line| line.queue.bytes() >= AHEAD_BYTES && !line.queue.wants_sync();
         let mut line = self.lock_line();
-        while line.queue.bytes() >= AHEAD_BYTES && !line.queue.wants_sync() {
-            line = self.move_up(line);
+        while behind(&line) {
+            if line.is_free() {
+                self.signal.wake();
+                line = self.wait_moved(line, Some(Instant::now() + MAX_PATIENCE));
+            }
+            if behind(&line) {
+                line = self.move_up(line);
+            }
         }
     }
 
@@ -195,7 +204,7 @@ impl Core {
             }
             return line;
         }
-        self.moved.wait(line).unwrap_or_else(PoisonError::into_inner)
+        self.wait_moved(line, None)
     }
 
     /// Leads one commit if there is a reason and nobody does. For the background thread.
@@ -256,7 +265,7 @@ impl<'a> Pause<'a> {
         line.pausing += 1;
         line.shut += usize::from(gate == Gate::Shut);
         while line.led {
-            line = core.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+            line = core.wait_moved(line, None);
         }
         line.led = true;
         Self { core, gate }

@@ -16,7 +16,7 @@ use crate::observe::{Event, Watch, Written};
 use crate::served::{Refusal, Served};
 use crate::sync::{
     Condvar, Instant, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    thread,
+    thread, wait_until,
 };
 use crate::ticket::{Outcome, Ticket};
 use crate::{Error, FlushPolicy, LogOptions, Result, encode};
@@ -90,6 +90,15 @@ impl Core {
 
     pub(crate) fn lock_line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the queue or the lead has moved, and until `until` at the most.
+    pub(crate) fn wait_moved<'a>(
+        &'a self,
+        line: MutexGuard<'a, Line>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, Line> {
+        wait_until(&self.moved, &self.line, line, until)
     }
 
     pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
