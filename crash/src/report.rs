@@ -29,6 +29,15 @@ pub struct Failed {
     pub calls: Vec<String>,
 }
 
+impl Failed {
+    /// With the calls that were the last before this point.
+    pub(crate) fn after(mut self, trace: &Trace, point: usize) -> Self {
+        let calls = trace.before(point, SHOWN_CALLS);
+        self.calls = calls.iter().map(ToString::to_string).collect();
+        self
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { finding, line, text, calls } = self;
@@ -112,11 +121,9 @@ pub(crate) fn of_state(
     verdict: &Verdict,
 ) -> Option<Failed> {
     let Origin { trace, model, state } = origin;
-    let what = format!("model={model:?} point={} choice={}", state.point, state.choice);
-    let mut failed = of_image(&state.image, story, bounds, verdict, &what)?;
-    let calls = trace.before(state.point, SHOWN_CALLS);
-    failed.calls = calls.iter().map(ToString::to_string).collect();
-    Some(failed)
+    let what = format!("model={model} point={} choice={}", state.point, state.choice);
+    let failed = of_image(&state.image, story, bounds, verdict, &what)?;
+    Some(failed.after(trace, state.point))
 }
 
 /// The failure of an image, which is kept; `None` for what is no failure.
@@ -137,16 +144,21 @@ pub(crate) fn of_image(
     })
 }
 
+/// What the line of a failure was recorded on.
+pub(crate) fn medium_of(line: &str) -> Medium {
+    if line.contains("medium=memory") { Medium::Memory } else { Medium::Fuse }
+}
+
 /// What an image was recorded on.
 pub(crate) fn medium(image: &Image) -> Medium {
     let is_file = image.find(FILE).is_some_and(|found| image.content(found).is_some());
     if is_file { Medium::Memory } else { Medium::Fuse }
 }
 
-/// The failure of a run that left no image.
-pub(crate) fn of_run(story: &Story, finding: Finding, text: impl fmt::Display) -> Failed {
-    let text = text.to_string();
-    Failed { finding, line: story.to_string(), text, calls: Vec::new() }
+/// The failure of a run that left no image, with the line that has it run again.
+pub(crate) fn of_run(line: impl fmt::Display, finding: Finding, text: impl fmt::Display) -> Failed {
+    let (line, text) = (line.to_string(), text.to_string());
+    Failed { finding, line, text, calls: Vec::new() }
 }
 
 /// Writes an image beside this program, under its digest.

@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use kvlogdb_conformance::Random;
 
-use crate::Image;
 use crate::check::Depth;
 use crate::failure::{Checked, Context, Failure};
 use crate::history::Story;
 use crate::ledger::Bounds;
-use crate::report::{Tally, medium};
-use crate::run::{ENOUGH, Examiner, Medium};
+use crate::report::{Tally, medium, medium_of};
+use crate::run::{ENOUGH, Examiner};
 use crate::spec::{Engine, field, number};
+use crate::trials::again::Again;
 use crate::trials::crash::Crash;
 use crate::trials::list::{Trial, drawn};
+use crate::trials::rot::look_with_flip;
 use crate::verdict::Verdict;
+use crate::{Image, Model};
 
 const USAGE: &str = "\
 usage: kvlogdb-crash soak --minutes N [--engine redb|fjall|sled] [--seed S]
@@ -107,46 +109,44 @@ fn soak(options: &Options) -> Checked<ExitCode> {
         }
     }
     say(&format!("{:>5} s  {all}", begin.elapsed().as_secs()));
-    Ok(if all.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code(!all.failures.is_empty()))
 }
 
-/// Tries one failure again: its image where it was kept, or else its run.
+/// Tries one failure again: its image where it was kept, its fault where it names one, or else its
+/// run.
 fn replay(line: &str) -> Checked<ExitCode> {
-    let story: Story = line.parse()?;
-    let verdict = match field(line, "kept") {
-        Ok(kept) if Path::new(kept).is_dir() => check_again(line, &story, Path::new(kept))?,
-        _ => {
-            let (medium, spec) = (medium_of(line), story.spec);
-            let model = *crate::Model::ALL
-                .iter()
-                .find(|model| line.contains(&format!("model={model:?}")))
-                .unwrap_or(&crate::Model::Strict);
-            let crash = Crash { medium, spec, model, budget: REPLAY_BUDGET, second: 0 };
-            let tally = Trial::Crash(crash).run()?;
-            tally.failures.iter().for_each(|failed| say(&failed.to_string()));
-            say(&tally.to_string());
-            return Ok(if tally.failures.is_empty() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
+    let kept = field(line, "kept").map_or(Path::new(""), Path::new);
+    if kept.is_dir() {
+        let verdict = check_again(line, kept)?;
+        say(&verdict.to_string());
+        return Ok(code(matches!(verdict, Verdict::Failed(..))));
+    }
+    let tally = if field(line, "fault").is_ok() {
+        line.parse::<Again>()?.run()?
+    } else {
+        let (medium, spec) = (medium_of(line), line.parse()?);
+        let model = field(line, "model").map_or(Ok(Model::Strict), str::parse)?;
+        let crash = Crash { medium, spec, model, budget: REPLAY_BUDGET, second: 0 };
+        Trial::Crash(crash).run()?
     };
-    say(&verdict.to_string());
-    let failed = matches!(verdict, Verdict::Failed(..));
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    tally.failures.iter().for_each(|failed| say(&failed.to_string()));
+    say(&tally.to_string());
+    Ok(code(!tally.failures.is_empty()))
 }
 
-fn medium_of(line: &str) -> Medium {
-    if line.contains("medium=memory") { Medium::Memory } else { Medium::Fuse }
+fn code(failed: bool) -> ExitCode {
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn check_again(line: &str, story: &Story, kept: &Path) -> Checked<Verdict> {
+fn check_again(line: &str, kept: &Path) -> Checked<Verdict> {
+    let story: Story = line.parse()?;
     let bounds: Bounds = line.parse()?;
     let image = Image::read_from(kept).during("reading the kept image")?;
-    let rotten = number(line, "read").is_ok() || field(line, "flip").is_ok();
-    let depth = if rotten { Depth::Rotten } else { Depth::Twice };
-    Examiner::new(medium(&image))?.examine(story, &image, &bounds, depth)
+    if let Ok(nth) = number(line, "read") {
+        return Ok(look_with_flip(nth, &image, &story, &bounds)?.0);
+    }
+    let depth = if field(line, "flip").is_ok() { Depth::Rotten } else { Depth::Twice };
+    Examiner::new(medium(&image))?.examine(&story, &image, &bounds, depth)
 }
 
 fn say(text: &str) {

@@ -3,11 +3,12 @@
 use kvlogdb_conformance::Random;
 
 use crate::failure::Checked;
-use crate::report::{Tally, of_run};
+use crate::ledger::Bounds;
+use crate::report::{Tally, of_image, of_run};
 use crate::run::{Cut, ENOUGH, Examiner, Medium, Setup, Survivor, record};
 use crate::spec::Spec;
 use crate::trials::{begin, nobody};
-use crate::verdict::Finding;
+use crate::verdict::{Finding, Verdict};
 use crate::{FaultPlan, Model, Plan, Points};
 
 /// What is cut, and how often.
@@ -70,7 +71,10 @@ impl Crash {
         }
         let recording = record(&setup, &survivor.image, FaultPlan::default())?;
         if let Some(failure) = recording.failure {
-            tally.failures.push(of_run(&setup.story, Finding::NotChecked, failure));
+            let bounds = Bounds::at(&survivor.positions);
+            let verdict = Verdict::failed(Finding::NotChecked, failure);
+            let failed = of_image(&survivor.image, &setup.story, &bounds, &verdict, "second=1");
+            tally.failures.extend(failed);
             return Ok(());
         }
         let cut = Cut {

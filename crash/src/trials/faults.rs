@@ -9,6 +9,8 @@ use crate::report::{Failed, Tally, of_run};
 use crate::run::{Cut, Disk, ENOUGH, Examiner, Lived, Medium, Reader, Setup, first_failure};
 use crate::scribe::OnFailure;
 use crate::spec::{Engine, Spec};
+use crate::trace::Cache;
+use crate::trials::again::Again;
 use crate::trials::{begin, nobody};
 use crate::verdict::Finding;
 use crate::{FaultPlan, Model, Plan, Points, Recorded};
@@ -45,6 +47,33 @@ pub(crate) enum What {
     Room,
 }
 
+impl What {
+    /// All kinds of calls that can fail, and how, and a disk that fills up.
+    pub(crate) const ALL: [(&str, Self); 11] = [
+        ("sync_fails", Self::Call(Call::Sync, Effect::FailSync(Cache::Kept))),
+        ("sync_fails_and_reverts", Self::Call(Call::Sync, Effect::FailSync(Cache::Reverted))),
+        ("write_fails", Self::Call(Call::Write, Effect::Fail)),
+        ("write_is_short", Self::Call(Call::Write, Effect::Short)),
+        ("set_len_fails", Self::Call(Call::SetLen, Effect::Fail)),
+        ("open_fails", Self::Call(Call::Open, Effect::Fail)),
+        ("rename_fails", Self::Call(Call::Rename, Effect::Fail)),
+        ("mkdir_fails", Self::Call(Call::MakeDir, Effect::Fail)),
+        ("remove_fails", Self::Call(Call::Remove, Effect::Fail)),
+        ("read_fails", Self::Call(Call::Read, Effect::Fail)),
+        ("disk_is_full", Self::Room),
+    ];
+
+    /// The one with this name.
+    pub(crate) fn of(word: &str) -> Checked<Self> {
+        let found = Self::ALL.iter().find(|(name, _)| *name == word);
+        found.map(|(_, what)| *what).ok_or_else(|| format!("there is no fault {word:?}").into())
+    }
+
+    fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, what)| *what == self).map_or("-", |(word, _)| word)
+    }
+}
+
 /// One kind of fault, at every place that the strides name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sweep {
@@ -74,6 +103,12 @@ impl Sweep {
         Ok(tally)
     }
 
+    /// What is needed to try one of its faults again.
+    pub(crate) fn again(&self, nth: u64) -> Again {
+        let Self { medium, spec, model, what, budget, .. } = *self;
+        Again { fault: what.word().to_owned(), nth, medium, spec, model, budget }
+    }
+
     fn plan(&self, nth: u64) -> FaultPlan {
         match self.what {
             What::Call(call, effect) => {
@@ -86,7 +121,12 @@ impl Sweep {
     }
 
     /// `false` where the fault did not strike: there are no more such calls.
-    fn strike(&self, nth: u64, examiner: &mut Examiner, tally: &mut Tally) -> Checked<bool> {
+    pub(crate) fn strike(
+        &self,
+        nth: u64,
+        examiner: &mut Examiner,
+        tally: &mut Tally,
+    ) -> Checked<bool> {
         let (mut setup, base) = begin(self.medium, &self.spec)?;
         setup.on_failure = OnFailure::Reopen;
         let disk = Disk::record(self.medium, &base, self.plan(nth))?;
@@ -94,14 +134,14 @@ impl Sweep {
         let struck = disk.recorded().struck > 0;
         if struck {
             tally.faults += 1;
-            self.recover(&disk, &setup, &lived, tally)?;
+            self.recover(&disk, &setup, &lived, nth, tally)?;
             if self.forgets(&mut tally.failures) {
                 tally.refused += 1;
                 return Ok(true);
             }
         } else if let Some(failure) = lived.failure() {
             let text = format!("without a fault: {failure}");
-            tally.failures.push(of_run(&setup.story, Finding::NotChecked, text));
+            tally.failures.push(of_run(self.again(nth), Finding::NotChecked, text));
         }
         self.cut(&disk.recorded(), &setup.story, nth, examiner, tally)?;
         Ok(struck)
@@ -123,10 +163,18 @@ impl Sweep {
     }
 
     /// A store that has failed opens again, at the latest in another process.
-    fn recover(&self, disk: &Disk, setup: &Setup, lived: &Lived, tally: &mut Tally) -> Checked {
+    fn recover(
+        &self,
+        disk: &Disk,
+        setup: &Setup,
+        lived: &Lived,
+        nth: u64,
+        tally: &mut Tally,
+    ) -> Checked {
         let name = |finding: Finding, text: &str| {
-            let text = format!("{:?}, {}: {text}", self.what, setup.story.spec.engine);
-            of_run(&setup.story, finding, text)
+            let failed = of_run(self.again(nth), finding, text);
+            let trace = disk.recorded().trace;
+            failed.after(&trace, trace.len())
         };
         let Some(failure) = lived.failure() else { return Ok(()) };
         if let Some(finding) = lived.finding() {

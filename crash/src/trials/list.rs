@@ -16,7 +16,7 @@ use crate::trials::catch::{self, Catch};
 use crate::trials::crash::Crash;
 use crate::trials::faults::{Strides, Sweep, What};
 use crate::trials::rot::Rot;
-use crate::trials::served::Served;
+use crate::trials::served::{SERVED_THEN_CUT, Served};
 
 /// One thing that is tried.
 #[derive(Debug, Clone, Copy)]
@@ -62,21 +62,6 @@ pub(crate) type Named = (String, Trial);
 const SEED: u64 = 20_26;
 /// The engines that every change is tried on.
 const ENGINES: [Engine; 3] = [Engine::Redb, Engine::Fjall, Engine::Sled];
-/// All kinds of calls that can fail, and how.
-const CALLS: [(&str, What); 11] = [
-    ("sync_fails", What::Call(Call::Sync, Effect::FailSync(Cache::Kept))),
-    ("sync_fails_and_reverts", What::Call(Call::Sync, Effect::FailSync(Cache::Reverted))),
-    ("write_fails", What::Call(Call::Write, Effect::Fail)),
-    ("write_is_short", What::Call(Call::Write, Effect::Short)),
-    ("set_len_fails", What::Call(Call::SetLen, Effect::Fail)),
-    ("open_fails", What::Call(Call::Open, Effect::Fail)),
-    ("rename_fails", What::Call(Call::Rename, Effect::Fail)),
-    ("mkdir_fails", What::Call(Call::MakeDir, Effect::Fail)),
-    ("remove_fails", What::Call(Call::Remove, Effect::Fail)),
-    ("read_fails", What::Call(Call::Read, Effect::Fail)),
-    ("disk_is_full", What::Room),
-];
-
 /// What an engine gets: sled takes as long for one state as the others for ten.
 fn share(engine: Engine, budget: usize) -> usize {
     if engine == Engine::Sled { budget.div_ceil(6) } else { budget }
@@ -111,8 +96,8 @@ fn in_memory() -> Vec<Named> {
     let (medium, model) = (Medium::Memory, Model::Journal);
     let strides = Strides { dense: 60, percent: 10, first: 1 };
     let served = Served { medium, spec, model, strides, budget: 20 };
-    all.push(("redb::memory::served_then_cut".to_owned(), Trial::Served(served)));
-    for (name, what) in CALLS {
+    all.push((format!("redb::memory::{SERVED_THEN_CUT}"), Trial::Served(served)));
+    for (name, what) in What::ALL {
         // What makes a sync good that failed and left its pages in the cache is above the disk.
         if what == What::Call(Call::Sync, Effect::FailSync(Cache::Kept)) {
             continue;
@@ -152,9 +137,9 @@ fn on_files(engine: Engine) -> Vec<Named> {
     let strides = Strides { dense: 8, percent: 35, first: 1 };
     for model in Model::ALL {
         let served = Served { medium, spec, model, strides, budget: share(engine, 16) };
-        all.push((format!("{engine}::{model}::served_then_cut"), Trial::Served(served)));
+        all.push((format!("{engine}::{model}::{SERVED_THEN_CUT}"), Trial::Served(served)));
     }
-    for (name, what) in CALLS {
+    for (name, what) in What::ALL {
         let sweep = Sweep { medium, spec, model, what, strides, budget: share(engine, 16) };
         all.push((format!("{engine}::{name}"), Trial::Sweep(sweep)));
     }
@@ -234,12 +219,12 @@ pub(crate) fn drawn(random: &mut Random, engine: Engine) -> Trial {
     let model = *random.pick(&Model::ALL);
     let in_memory = engine == Engine::Redb && random.below(2) == 0;
     let medium = if in_memory { Medium::Memory } else { Medium::Fuse };
-    let (call, room) = (random.below(CALLS.len() as u64 - 1), random.below(8) == 0);
+    let (call, room) = (random.below(What::ALL.len() as u64 - 1), random.below(8) == 0);
     let strides = Strides { dense: 3, percent: 30, first: 1 + random.below(9) };
     match random.below(16) {
         0 => Trial::Served(Served { medium, spec, model, strides, budget: share(engine, 30) }),
         1..4 => {
-            let what = CALLS.into_iter().zip(0..).find(|(_, at)| *at == call && !room);
+            let what = What::ALL.into_iter().zip(0..).find(|(_, at)| *at == call && !room);
             let what = what.map_or(What::Room, |((_, what), _)| what);
             // Files and names are only on a disk of files.
             let medium = Medium::Fuse;

@@ -1,5 +1,6 @@
 //! The trials: each does one thing to a store until its budget is used up, and counts.
 
+pub(crate) mod again;
 pub(crate) mod catch;
 pub(crate) mod crash;
 pub(crate) mod faults;

@@ -118,7 +118,6 @@ fn flip(image: &mut Image, random: &mut Random) -> Option<String> {
 }
 
 /// Opens and reads the whole store, with a bit flipped in the n-th read of its files.
-#[cfg(target_os = "linux")]
 fn rot_on_reads(
     strides: Strides,
     whole: &Image,
@@ -127,11 +126,8 @@ fn rot_on_reads(
     tally: &mut Tally,
 ) -> Checked {
     for nth in strides.numbers() {
-        let effect = Effect::FlipBit(Random::new(nth).next());
-        let fault = Some(Fault { call: Call::Read, nth, effect });
-        let disk = Disk::record(Medium::Fuse, whole, FaultPlan { fault, ..FaultPlan::default() })?;
-        let verdict = disk.look(story, bounds, Depth::Rotten)?;
-        if disk.recorded().struck == 0 {
+        let (verdict, struck) = look_with_flip(nth, whole, story, bounds)?;
+        if !struck {
             if !matches!(verdict, Verdict::Sound(_)) {
                 let text = format!("without a fault: {verdict}");
                 tally.failures.push(of_run(story, Finding::NotChecked, text));
@@ -147,8 +143,23 @@ fn rot_on_reads(
     Ok(())
 }
 
+/// What is seen with a bit flipped in the n-th read, and whether there was one.
+#[cfg(target_os = "linux")]
+pub(crate) fn look_with_flip(
+    nth: u64,
+    whole: &Image,
+    story: &Story,
+    bounds: &Bounds,
+) -> Checked<(Verdict, bool)> {
+    let effect = Effect::FlipBit(Random::new(nth).next());
+    let fault = Some(Fault { call: Call::Read, nth, effect });
+    let disk = Disk::record(Medium::Fuse, whole, FaultPlan { fault, ..FaultPlan::default() })?;
+    let verdict = disk.look(story, bounds, Depth::Rotten)?;
+    Ok((verdict, disk.recorded().struck > 0))
+}
+
 /// Nothing reads through a file system of ours here.
 #[cfg(not(target_os = "linux"))]
-fn rot_on_reads(_: Strides, _: &Image, _: &Story, _: &Bounds, _: &mut Tally) -> Checked {
+pub(crate) fn look_with_flip(_: u64, _: &Image, _: &Story, _: &Bounds) -> Checked<(Verdict, bool)> {
     Err("reads are only watched on Linux".into())
 }

@@ -6,10 +6,14 @@ use crate::faults::{Call, Effect, Fault};
 use crate::report::{Tally, of_run};
 use crate::run::{Cut, Disk, ENOUGH, Examiner, Medium, Reader, last_opening};
 use crate::spec::Spec;
+use crate::trials::again::Again;
 use crate::trials::faults::Strides;
 use crate::trials::{begin, nobody};
 use crate::verdict::Finding;
 use crate::{FaultPlan, Model, Plan, Points};
+
+/// The name of such a trial.
+pub(crate) const SERVED_THEN_CUT: &str = "served_then_cut";
 
 /// At which syncs a process is killed, and how much of what follows is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +38,19 @@ impl Served {
         Ok(tally)
     }
 
+    /// What is needed to try one of its kills again.
+    pub(crate) fn again(&self, nth: u64) -> Again {
+        let Self { medium, spec, model, budget, .. } = *self;
+        Again { fault: SERVED_THEN_CUT.to_owned(), nth, medium, spec, model, budget }
+    }
+
     /// `false` where there are fewer syncs.
-    fn kill_at(&self, nth: u64, examiner: &mut Examiner, tally: &mut Tally) -> Checked<bool> {
+    pub(crate) fn kill_at(
+        &self,
+        nth: u64,
+        examiner: &mut Examiner,
+        tally: &mut Tally,
+    ) -> Checked<bool> {
         let (mut setup, base) = begin(self.medium, &self.spec)?;
         let fault = Some(Fault { call: Call::Sync, nth, effect: Effect::Kill });
         let disk = Disk::record(self.medium, &base, FaultPlan { fault, ..FaultPlan::default() })?;
@@ -52,7 +67,7 @@ impl Served {
         setup.story = reader.ledger.story().clone();
         setup.commands = nth % 3;
         if let Some(failure) = disk.live(&setup)?.failure() {
-            tally.failures.push(of_run(&setup.story, Finding::NotOpened, failure));
+            tally.failures.push(of_run(self.again(nth), Finding::NotOpened, failure));
             return Ok(true);
         }
         let recorded = disk.recorded();
