@@ -14,6 +14,7 @@ use kvlogdb_engine_api::{
 };
 use sled::Db;
 
+use crate::alarm::Alarm;
 use crate::error::from_sled;
 use crate::journal::Journal;
 use crate::layout::{self, LAYOUT, Staged};
@@ -67,6 +68,7 @@ pub struct SledEngine {
 enum View {
     Open {
         db: Db,
+        alarm: Alarm,
         dir: StoreDir,
     },
     /// A batch broke off in sled's memory; see [`SledEngine::apply`].
@@ -112,10 +114,10 @@ impl SledEngine {
         dir.sync()?;
         let db = start(&files, options).map_err(|error| dir.doubt(error))?;
         match serve(&db, &dir) {
-            Ok(journal) => Ok(Self {
+            Ok((journal, alarm)) => Ok(Self {
                 journal: Mutex::new(Some(journal)),
                 poison: dir.poison(),
-                view: RwLock::new(View::Open { db, dir }),
+                view: RwLock::new(View::Open { db, alarm, dir }),
             }),
             Err(error) => {
                 let _ = let_go(db); // the first failure is the one to tell
@@ -125,8 +127,7 @@ impl SledEngine {
     }
 
     fn read<T>(&self, read: impl FnOnce(&Db) -> Result<T>) -> Result<T> {
-        let view = self.share()?;
-        read(self.open_db(&view)?)
+        self.with(&*self.share()?, read)
     }
 
     fn share(&self) -> Result<RwLockReadGuard<'_, View>> {
@@ -141,9 +142,12 @@ impl SledEngine {
         })
     }
 
-    fn open_db<'a>(&self, view: &'a View) -> Result<&'a Db> {
+    fn with<T>(&self, view: &View, work: impl FnOnce(&Db) -> Result<T>) -> Result<T> {
         match view {
-            View::Open { db, .. } => Ok(db),
+            View::Open { db, alarm, .. } => {
+                let _in_use = alarm.begin();
+                work(db)
+            }
             View::Abandoned { .. } => Err(self.poison.check().err().unwrap_or(Error::Closed)),
             View::Closed => Err(Error::Closed),
         }
@@ -160,19 +164,20 @@ impl SledEngine {
     /// Applies a batch, with readers kept out.
     fn apply(&self, staged: Staged, journal: &mut Journal) -> Result<()> {
         let mut view = self.view.write().map_err(|_| self.panicked())?;
-        let db = self.open_db(&view)?;
-        journal.flush(db)?; // a read may have moved sled's pages since
-        if let Err(error) = db.apply_batch(staged.batch) {
-            let error = self.poison.latch(from_sled("apply a batch", error));
+        self.with(&view, |db| journal.flush(db))?; // a read may have moved sled's pages since
+        let applied = self.with(&view, |db| {
+            db.apply_batch(staged.batch).map_err(|error| from_sled("apply a batch", error))
+        });
+        if let Err(error) = applied {
+            let error = self.poison.latch(error);
             abandon(&mut view);
             return Err(error);
         }
         // sled splits and joins pages when it next comes by, which would let reads write without
         // bounds. So it is sent by at once, and what that writes is flushed with the batch.
-        for key in &staged.visits {
-            read::fetch(db, key)?;
-        }
-        Ok(())
+        self.with(&view, |db| {
+            staged.visits.iter().try_for_each(|key| read::fetch(db, key).map(drop))
+        })
     }
 
     fn end(&self, journal: Option<Journal>) -> Result<()> {
@@ -186,14 +191,12 @@ impl SledEngine {
             self.view.clear_poison();
             view
         });
-        let View::Open { db, dir } = mem::replace(&mut *view, View::Closed) else {
-            *view = View::Closed;
-            return self.poison.check();
+        let sync = |()| self.with(&view, |db| journal.sync(db));
+        let synced = self.poison.check().and_then(sync).map_err(|error| self.poison.latch(error));
+        let View::Open { db, alarm, dir } = mem::replace(&mut *view, View::Closed) else {
+            return synced;
         };
-        let synced = self
-            .poison
-            .check()
-            .and_then(|()| journal.sync(&db).map_err(|error| self.poison.latch(error)));
+        drop(alarm); // it has sled open, too
         let closed = let_go(db);
         drop(dir); // only now may the next handle come
         synced.and(closed)
@@ -306,18 +309,20 @@ impl Drop for SledEngine {
 }
 
 /// What stands between an open sled and the first answer.
-fn serve(db: &Db, dir: &StoreDir) -> Result<Journal> {
+fn serve(db: &Db, dir: &StoreDir) -> Result<(Journal, Alarm)> {
     check_marker(db)?;
     db.flush().map_err(|error| from_sled("open the store", error))?;
     dir.sync()?;
-    Journal::new(&dir.engine_dir(), db)
+    let alarm = Alarm::set(db).map_err(|error| Error::io("start a thread", error))?;
+    Ok((Journal::new(&dir.engine_dir(), db)?, alarm))
 }
 
 /// A batch that broke off is half in sled's memory, and any flush would put that half on the disk
 /// without the mark that belongs to it. Where sled has not shut itself down over the failure, it
 /// is kept from flushing by being forgotten: its lock goes with the process only.
 fn abandon(view: &mut View) {
-    if let View::Open { db, dir } = mem::replace(view, View::Closed) {
+    if let View::Open { db, alarm, dir } = mem::replace(view, View::Closed) {
+        drop(alarm); // it has sled open, too
         if db.context.global_error().is_ok() {
             mem::forget(db);
         } else {

@@ -161,6 +161,51 @@ fn a_failed_sync_refuses_writes_until_reopened_and_keeps_the_batch_whole() {
     put(&engine, 4, b"after", Durability::Synced);
 }
 
+/// sled writes the buffer in which a change had begun when the change has ended, and wakes nobody
+/// when that fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_flush_that_sled_would_leave_waiting_ends_with_the_error() {
+    use std::env;
+    use std::process::Command;
+    use std::sync::{Arc, mpsc};
+
+    /// Names the directory for a run of this program whose files are limited in size.
+    const LIMITED: &str = "KVLOGDB_SLED_LIMITED";
+    let Some(dir) = env::var_os(LIMITED) else {
+        let dir = tempfile::tempdir().unwrap();
+        // one segment, in blocks of 512 bytes; growing further raises a signal unless ignored
+        let script = "trap '' XFSZ; ulimit -f 16384; exec \"$@\"";
+        let name = "a_flush_that_sled_would_leave_waiting_ends_with_the_error";
+        let mut limited = Command::new("sh");
+        limited.args(["-c", script, "sh"]).arg(env::current_exe().unwrap());
+        limited.arg(format!("engine::tests::{name}")).arg("--exact").env(LIMITED, dir.path());
+        let output = limited.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    };
+    let engine = Arc::new(open(Path::new(&dir)).unwrap());
+    for index in (0..).take_while(|_| log_end(&engine) < 7 << 20) {
+        put(&engine, index, &vec![1; 100 << 10], Durability::Buffered);
+    }
+    let (ended, wait) = mpsc::channel();
+    let flushing = Arc::clone(&engine);
+    engine
+        .read(|db| {
+            let (value, guard) = (sled::IVec::from(vec![7; 3 << 19]), sled::pin());
+            let log = &db.context.pagecache.log;
+            let begun = log.reserve(sled::LogKind::Replace, 1000, &value, &guard).unwrap();
+            thread::spawn(move || ended.send(flushing.sync()).unwrap());
+            thread::sleep(Duration::from_millis(300)); // by then the flush waits
+            begun.complete().unwrap();
+            Ok(())
+        })
+        .unwrap();
+    let refused = wait.recv_timeout(Duration::from_secs(20)).expect("the flush still waits");
+    assert!(matches!(refused, Err(Error::Poisoned { .. })), "{refused:?}");
+    assert!(matches!(engine.close(), Err(Error::Poisoned { .. })));
+}
+
 #[test]
 fn a_batch_that_broke_off_is_never_flushed_and_asks_for_a_restart() {
     let dir = tempfile::tempdir().unwrap();
