@@ -13,8 +13,10 @@ use crate::image::Content;
 use crate::trace::{Cache, Ino, Op, Place};
 pub(crate) use part::{Part, Selection, Shared};
 
-/// What a disk writes as a whole or not at all.
-pub const SECTOR_BYTES: u64 = 512;
+/// What of a file a disk writes as a whole or not at all.
+const SECTOR_BYTES: u64 = 512;
+/// What a disk writes as a whole or not at all of what a file system gives it.
+pub const BLOCK_BYTES: u64 = 4096;
 
 /// What of a file system's calls is on the disk when the power goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,11 +30,18 @@ pub enum Model {
     /// the disk after a sync of their file; before it, in any order, where each sector holds one
     /// of the contents that it had.
     Journal,
+    /// What a disk does below a file system: a block is on it after a flush, and before that or
+    /// not, each on its own.
+    Block,
 }
 
 impl Model {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Strict, Self::Journal];
+    /// Those of a file system.
+    pub const OF_FILES: [Self; 2] = [Self::Strict, Self::Journal];
+
+    fn sector_bytes(self) -> u64 {
+        if self == Self::Block { BLOCK_BYTES } else { SECTOR_BYTES }
+    }
 }
 
 impl fmt::Display for Model {
@@ -40,6 +49,7 @@ impl fmt::Display for Model {
         f.write_str(match self {
             Self::Strict => "strict",
             Self::Journal => "journal",
+            Self::Block => "block",
         })
     }
 }
@@ -48,7 +58,7 @@ impl FromStr for Model {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
+        [Self::Strict, Self::Journal, Self::Block]
             .into_iter()
             .find(|model| model.to_string() == name)
             .ok_or_else(|| format!("there is no model {name}"))
@@ -91,6 +101,8 @@ pub(crate) struct Write {
     grows_to: Option<u64>,
     /// Whether a sync of these bytes failed, so that no later one covers them.
     orphaned: bool,
+    /// What of them is written as a whole or not at all.
+    sector_bytes: u64,
 }
 
 impl Write {
@@ -100,8 +112,8 @@ impl Write {
 
     /// The sectors that it touches: the first, and how many.
     pub(crate) fn sectors(&self) -> (u64, usize) {
-        let first = self.offset / SECTOR_BYTES;
-        let count = self.end().div_ceil(SECTOR_BYTES) - first;
+        let first = self.offset / self.sector_bytes;
+        let count = self.end().div_ceil(self.sector_bytes) - first;
         (first, usize::try_from(count).unwrap_or(usize::MAX))
     }
 
@@ -175,8 +187,9 @@ impl Disk {
         let end = offset + data.len() as u64;
         let grows_to = (end > len).then_some(end);
         self.lens.insert(file, len.max(end));
-        let data = data.clone();
-        self.pending.push(Pending::Write(Write { file, offset, data, grows_to, orphaned: false }));
+        let (data, sector_bytes) = (data.clone(), self.model.sector_bytes());
+        let write = Write { file, offset, data, grows_to, orphaned: false, sector_bytes };
+        self.pending.push(Pending::Write(write));
     }
 
     fn len(&self, file: Ino) -> u64 {

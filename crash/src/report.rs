@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::history::Story;
 use crate::ledger::Bounds;
+use crate::record::DEVICE;
 use crate::record::memory::FILE;
 use crate::run::Medium;
 use crate::verdict::{Finding, Verdict};
@@ -146,13 +147,21 @@ pub(crate) fn of_image(
 
 /// What the line of a failure was recorded on.
 pub(crate) fn medium_of(line: &str) -> Medium {
-    if line.contains("medium=memory") { Medium::Memory } else { Medium::Fuse }
+    let media = [Medium::Memory, Medium::Block];
+    let said = |medium: &Medium| line.contains(&format!("medium={medium}"));
+    media.into_iter().find(said).unwrap_or(Medium::Fuse)
 }
 
 /// What an image was recorded on.
 pub(crate) fn medium(image: &Image) -> Medium {
-    let is_file = image.find(FILE).is_some_and(|found| image.content(found).is_some());
-    if is_file { Medium::Memory } else { Medium::Fuse }
+    let has_file = |name| image.find(name).is_some_and(|found| image.content(found).is_some());
+    if has_file(FILE) {
+        Medium::Memory
+    } else if has_file(DEVICE) {
+        Medium::Block
+    } else {
+        Medium::Fuse
+    }
 }
 
 /// The failure of a run that left no image, with the line that has it run again.

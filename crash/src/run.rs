@@ -15,10 +15,12 @@ use crate::check::{Checker, Depth, Job, said};
 use crate::failure::{Checked, Context};
 use crate::history::Story;
 use crate::ledger::{Bounds, Ledger, Mark, Word};
-use crate::record::FREE;
+#[cfg(target_os = "linux")]
+use crate::record::block::{BlockDisk, Mounted};
 #[cfg(target_os = "linux")]
 use crate::record::fuse::{CONTROL, Exit, FuseDisk};
 use crate::record::memory::MemoryDisk;
+use crate::record::{DEVICE, FREE};
 use crate::report::{Origin, Tally, of_state};
 use crate::scribe::{Ending, Life, OnFailure, Voice};
 use crate::spec::{Asks, Spec};
@@ -41,6 +43,8 @@ pub(crate) enum Medium {
     Memory,
     /// A file system of this process, for any engine in a process of its own.
     Fuse,
+    /// A real file system on a disk of this process, for any engine in a process of its own.
+    Block,
 }
 
 impl fmt::Display for Medium {
@@ -48,6 +52,7 @@ impl fmt::Display for Medium {
         f.write_str(match self {
             Self::Memory => "memory",
             Self::Fuse => "fuse",
+            Self::Block => "block",
         })
     }
 }
@@ -123,6 +128,8 @@ pub(crate) enum Disk {
     Memory(MemoryDisk),
     #[cfg(target_os = "linux")]
     Fuse(FuseDisk),
+    #[cfg(target_os = "linux")]
+    Block(BlockDisk),
 }
 
 impl Disk {
@@ -131,8 +138,10 @@ impl Disk {
             Medium::Memory => Ok(Self::Memory(MemoryDisk::record(image, faults))),
             #[cfg(target_os = "linux")]
             Medium::Fuse => Ok(Self::Fuse(FuseDisk::record(image, faults).during("mounting")?)),
+            #[cfg(target_os = "linux")]
+            Medium::Block => Ok(Self::Block(BlockDisk::record(image, faults).during("mounting")?)),
             #[cfg(not(target_os = "linux"))]
-            Medium::Fuse => Err("FUSE: only on Linux".into()),
+            Medium::Fuse | Medium::Block => Err("FUSE: only on Linux".into()),
         }
     }
 
@@ -152,13 +161,9 @@ impl Disk {
                 })
             }
             #[cfg(target_os = "linux")]
-            Self::Fuse(disk) => {
-                let dir = disk.path().join(STORE_DIR);
-                let life = setup.life(Place::Dir(dir.clone()));
-                let mut command = writer(&life, &dir, &disk.path().join(CONTROL))?;
-                let exit = disk.run(&mut command, LIFETIME).during("running a writer")?;
-                Ok(how(&exit))
-            }
+            Self::Fuse(disk) => live_below(disk.path(), disk, setup),
+            #[cfg(target_os = "linux")]
+            Self::Block(disk) => live_below(disk.path(), disk.below(), setup),
         }
     }
 
@@ -168,6 +173,8 @@ impl Disk {
             Self::Memory(disk) => disk.control(FREE),
             #[cfg(target_os = "linux")]
             Self::Fuse(disk) => disk.control(FREE),
+            #[cfg(target_os = "linux")]
+            Self::Block(disk) => disk.below().control(FREE),
         }
     }
 
@@ -189,8 +196,20 @@ impl Disk {
             Self::Memory(disk) => disk.recorded(),
             #[cfg(target_os = "linux")]
             Self::Fuse(disk) => disk.recorded(),
+            #[cfg(target_os = "linux")]
+            Self::Block(disk) => disk.recorded(),
         }
     }
+}
+
+/// Lives a life in another process, with the store in a directory that lies on the disk.
+#[cfg(target_os = "linux")]
+fn live_below(dir: &Path, disk: &FuseDisk, setup: &Setup) -> Checked<Lived> {
+    let dir = dir.join(STORE_DIR);
+    let life = setup.life(Place::Dir(dir.clone()));
+    let mut command = writer(&life, &dir, &disk.path().join(CONTROL))?;
+    let exit = disk.run(&mut command, LIFETIME).during("running a writer")?;
+    Ok(how(&exit))
 }
 
 /// The exit code of a process whose `main` panics.
@@ -232,7 +251,32 @@ pub(crate) struct Recording {
 /// Checks images, each in a place of its own.
 pub(crate) enum Examiner {
     Memory(Option<Thread>),
-    Files(Worker, TempDir, u64),
+    Files(Worker, Scratch),
+    Block(Worker, Scratch),
+}
+
+/// Where images become directories, one after the other.
+pub(crate) struct Scratch {
+    dir: TempDir,
+    number: u64,
+}
+
+impl Scratch {
+    fn new() -> Checked<Self> {
+        Ok(Self { dir: scratch()?, number: 0 })
+    }
+
+    /// What becomes of an image in a directory that is gone afterwards.
+    fn with<T>(&mut self, image: &Image, check: impl FnOnce(&Path) -> Checked<T>) -> Checked<T> {
+        self.number += 1;
+        let dir = self.dir.path().join(self.number.to_string());
+        std::fs::create_dir(&dir).during("making a place for a state")?;
+        image.write_to(&dir).during("writing a state")?;
+        let checked = check(&dir);
+        // What a worker that hangs still holds goes with the whole.
+        let _ = std::fs::remove_dir_all(&dir);
+        checked
+    }
 }
 
 /// A thread that checks; one that hangs is left behind.
@@ -271,7 +315,8 @@ impl Examiner {
     pub(crate) fn new(medium: Medium) -> Checked<Self> {
         Ok(match medium {
             Medium::Memory => Self::Memory(None),
-            Medium::Fuse => Self::Files(Worker::default(), scratch()?, 0),
+            Medium::Fuse => Self::Files(Worker::default(), Scratch::new()?),
+            Medium::Block => Self::Block(Worker::default(), Scratch::new()?),
         })
     }
 
@@ -293,16 +338,16 @@ impl Examiner {
                 }
                 Ok(verdict)
             }
-            Self::Files(worker, scratch, number) => {
-                *number += 1;
-                let dir = scratch.path().join(number.to_string());
-                std::fs::create_dir(&dir).during("making a place for a state")?;
-                image.write_to(&dir).during("writing a state")?;
-                let verdict = worker.check(story, &dir.join(STORE_DIR), bounds, depth);
-                // What a worker that hangs still holds goes with the whole.
-                let _ = std::fs::remove_dir_all(&dir);
-                verdict
+            Self::Files(worker, scratch) => {
+                scratch.with(image, |dir| worker.check(story, &dir.join(STORE_DIR), bounds, depth))
             }
+            #[cfg(target_os = "linux")]
+            Self::Block(worker, scratch) => scratch.with(image, |dir| {
+                let mounted = Mounted::mount(&dir.join(DEVICE)).during("mounting a state")?;
+                worker.check(story, &mounted.path().join(STORE_DIR), bounds, depth)
+            }),
+            #[cfg(not(target_os = "linux"))]
+            Self::Block(..) => Err("a loop device: only on Linux".into()),
         }
     }
 }

@@ -18,13 +18,13 @@ use crate::run::{ENOUGH, Examiner};
 use crate::spec::{Engine, field, number};
 use crate::trials::again::Again;
 use crate::trials::crash::Crash;
-use crate::trials::list::{Trial, drawn};
+use crate::trials::list::{Trial, drawn, drawn_on_block};
 use crate::trials::rot::look_with_flip;
 use crate::verdict::Verdict;
 use crate::{Image, Model};
 
 const USAGE: &str = "\
-usage: kvlogdb-crash soak --minutes N [--engine redb|fjall|sled] [--seed S]
+usage: kvlogdb-crash soak --minutes N [--engine redb|fjall|sled] [--seed S] [--medium block]
        kvlogdb-crash replay LINE";
 /// How often a soak says where it is.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -59,6 +59,8 @@ struct Options {
     time: Duration,
     engines: Vec<Engine>,
     seed: u64,
+    /// Only crash states of a real file system, where otherwise there are none.
+    on_block: bool,
 }
 
 impl Options {
@@ -67,6 +69,7 @@ impl Options {
             time: Duration::ZERO,
             engines: vec![Engine::Redb, Engine::Fjall, Engine::Sled],
             seed: RandomState::new().hash_one(0),
+            on_block: false,
         };
         for pair in words.chunks(2) {
             let number = |text: &str| {
@@ -76,6 +79,7 @@ impl Options {
                 ["--minutes", text] => options.time = Duration::from_secs(60 * number(text)?),
                 ["--engine", word] => options.engines = vec![word.parse()?],
                 ["--seed", text] => options.seed = number(text)?,
+                ["--medium", "block"] => options.on_block = true,
                 _ => return Err(USAGE.into()),
             }
         }
@@ -91,7 +95,8 @@ fn soak(options: &Options) -> Checked<ExitCode> {
     say(&format!("seed={}", options.seed));
     while begin.elapsed() < options.time && all.failures.len() < ENOUGH {
         let engine = *random.pick(&options.engines);
-        let trial = drawn(&mut random, engine);
+        let draw = if options.on_block { drawn_on_block } else { drawn };
+        let trial = draw(&mut random, engine);
         match trial.run() {
             Ok(mut tally) => {
                 for failed in &tally.failures {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use kvlogdb_conformance::Random;
 
-use super::{Disk, Model, Pending, SECTOR_BYTES, Write, grow};
+use super::{Disk, Model, Pending, Write, grow};
 use crate::Image;
 use crate::trace::Ino;
 
@@ -47,7 +47,7 @@ impl Part {
             Self::Whole => true,
             Self::Head(sectors) => sector < write.sectors().0 + sectors as u64,
             Self::Sieve { seed, grain_bytes, percent } => {
-                falls(seed, sector * SECTOR_BYTES / u64::from(grain_bytes.max(1)), percent)
+                falls(seed, sector * write.sector_bytes / u64::from(grain_bytes.max(1)), percent)
             }
         }
     }
@@ -122,8 +122,8 @@ impl Disk {
             return;
         };
         for run in runs {
-            let from = (run.start * SECTOR_BYTES).max(write.offset);
-            let mut data = write.between(from, run.end * SECTOR_BYTES);
+            let from = (run.start * write.sector_bytes).max(write.offset);
+            let mut data = write.between(from, run.end * write.sector_bytes);
             if self.model == Model::Journal {
                 let room = content.len().saturating_sub(from);
                 data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
@@ -148,7 +148,7 @@ impl Disk {
     /// The sectors whose fate the pending writes share.
     pub(crate) fn shared(&self) -> Shared {
         let mut shared = Shared::new();
-        if self.model == Model::Strict {
+        if self.model != Model::Journal {
             return shared;
         }
         for (at, pending) in self.pending.iter().enumerate() {
@@ -170,7 +170,7 @@ fn settle_len(image: &mut Image, write: &Write, part: Part, meta: bool) {
     match part {
         _ if meta => grow(image, write.file, len),
         Part::Head(sectors) if sectors > 0 => {
-            let end = (write.sectors().0 + sectors as u64) * SECTOR_BYTES;
+            let end = (write.sectors().0 + sectors as u64) * write.sector_bytes;
             grow(image, write.file, len.min(end));
         }
         _ => {}

@@ -1,6 +1,8 @@
 //! Runs workloads on a file system that remembers every call.
 
 #[cfg(target_os = "linux")]
+pub mod block;
+#[cfg(target_os = "linux")]
 pub mod fuse;
 pub mod memory;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "names are made through FUSE"))]
@@ -15,6 +17,9 @@ use crate::{Image, Trace};
 pub const ARM: &[u8] = b"arm";
 /// Written to the control file: the disk has room again, and no further call fails.
 pub const FREE: &[u8] = b"free";
+
+/// The one file of a disk for a real file system.
+pub const DEVICE: &str = "disk";
 
 /// What a recording leaves.
 #[derive(Debug, Clone)]

@@ -42,7 +42,7 @@ fn every_cut_of_a_database_holds_what_was_acknowledged_and_at_most_one_commit_mo
         disk.mark(Mark::Did(Bytes::new()));
     }
     let recorded = disk.recorded();
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let plan = Plan { seed: 1, budget: 600, points: Points::All };
         let mut seen = 0;
         for state in states(&recorded.trace, &recorded.base, model, &plan) {

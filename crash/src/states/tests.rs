@@ -106,7 +106,7 @@ fn a_rename_that_is_not_synced_is_done_or_undone_as_a_whole() {
     // Without an order the rename may be there and the first name not.
     assert_eq!(last(&base, &new, Model::Strict), set(&["a=old", "a=old b=new", "a=new"]));
     assert_eq!(last(&base, &new, Model::Journal), set(&["a=old b=new", "a=new"]));
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let synced = [new.as_slice(), &[sync(Ino::ROOT)]].concat();
         assert_eq!(last(&base, &synced, model), set(&["a=new"]));
     }
@@ -139,7 +139,7 @@ fn a_rename_between_directories_is_two_steps_where_each_has_its_own_sync() {
 #[test]
 fn a_removal_that_is_not_synced_may_be_undone() {
     let base = holding("a", b"x");
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let removed = [Op::Remove { at: at("a") }];
         assert_eq!(last(&base, &removed, model), set(&["", "a=x"]));
         let synced = [Op::Remove { at: at("a") }, sync(Ino::ROOT)];
@@ -172,7 +172,7 @@ fn up_to_six_calls_give_every_set_of_them() {
     let base = holding("a", &[b'.'; 6 * 512]);
     for count in 1..=6 {
         let ops: Vec<Op> = (0..count).map(|at| write(FILE, at * 512, [b'x'; 512])).collect();
-        for model in Model::ALL {
+        for model in Model::OF_FILES {
             assert_eq!(last(&base, &ops, model).len(), 1 << count, "{model}");
         }
     }
@@ -192,7 +192,7 @@ fn an_overwritten_page_is_torn_at_sectors_only() {
     let base = holding("a", &[b'o'; 4096]);
     let ops = [write(FILE, 0, [b'n'; 4096])];
     let trace: Trace = ops.into_iter().collect();
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let mut fronts = BTreeSet::new();
         for state in states(&trace, &base, model, &plan(Points::Only(1))) {
             let page = bytes(&state.image, FILE);
@@ -254,7 +254,7 @@ fn bytes_behind_a_cut_that_is_durable_do_not_come_back() {
 #[test]
 fn bytes_of_a_failed_sync_are_never_promised_again_until_they_are_written_again() {
     let base = holding("a", b"old");
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let fail = |cache| Op::SyncFailed { node: FILE, cache };
         let kept = [write(FILE, 0, "new"), fail(Cache::Kept), sync(FILE)];
         assert_eq!(last(&base, &kept, model), set(&["a=old", "a=new"]));
@@ -278,7 +278,7 @@ fn each_acknowledgement_is_held_against_the_same_image_again() {
     let expected =
         [(0, 0, "a=old"), (1, 1, "a=old"), (3, 1, "a=new"), (5, 2, "a=new"), (6, 3, "a=new")];
     let expected = expected.map(|(point, acked, text)| (point, acked, text.to_owned()));
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         assert_eq!(found(model), expected);
     }
 }
@@ -301,7 +301,7 @@ fn long() -> (Trace, Image) {
 #[test]
 fn a_plan_draws_the_same_again_and_another_seed_draws_others() {
     let (trace, base) = long();
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let draw = |seed| {
             let plan = Plan { seed, budget: 500, points: Points::All };
             let states = states(&trace, &base, model, &plan);
@@ -345,7 +345,7 @@ fn points_can_be_those_behind_one_of_them() {
 #[test]
 fn a_point_and_a_choice_give_the_state_again_and_read_back_as_text() {
     let (trace, base) = long();
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         assert_eq!(model.to_string().parse::<Model>().unwrap(), model);
         let plan = Plan { seed: 5, budget: 2000, points: Points::All };
         let mut kinds = BTreeSet::new();
@@ -382,7 +382,7 @@ fn all_that_is_pending_makes_what_reads_see() {
             _ => {}
         }
     }
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let kept = state_at(&trace, &base, model, trace.len(), Choice::KeepAll).unwrap();
         assert_eq!(kept.digest, live.digest());
     }

@@ -12,7 +12,7 @@ use crate::spec::{Asks, Engine, Lie, Marking, Shape, Spec};
 use crate::trace::{Cache, Ino, Kind};
 use crate::trials::crash::Crash;
 use crate::trials::faults::{Strides, Sweep, What};
-use crate::trials::nobody;
+use crate::trials::{blank, nobody};
 use crate::verdict::Finding;
 use crate::{FaultPlan, Image, Model, Op, Plan, Points, Trace};
 
@@ -102,7 +102,7 @@ impl Catch {
     ) -> Checked<Tally> {
         let mut tally = Tally::default();
         let setup = Setup::new(self.medium, &spec);
-        let mut recorded = record(&setup, &Image::default(), FaultPlan::default())?.recorded;
+        let mut recorded = record(&setup, &blank(self.medium)?, FaultPlan::default())?.recorded;
         recorded.trace = change(&recorded.trace, &recorded.base);
         let positions = nobody(&spec);
         let points = Points::From(from(&recorded.trace));
@@ -201,14 +201,15 @@ pub(crate) fn all() -> Vec<Catch> {
             names: &[Finding::NotOpened, Finding::LostAcknowledged],
         });
     }
-    for (name, engine, model) in [
-        ("bare_redb_and_its_directory", Engine::BareRedb, Model::Strict),
-        ("bare_fjall_and_its_directories", Engine::BareFjall, Model::Strict),
-        ("bare_sled_and_its_flush", Engine::BareSled, Model::Journal),
+    for (name, engine, medium, model) in [
+        ("bare_redb_and_its_directory", Engine::BareRedb, Medium::Fuse, Model::Strict),
+        ("bare_fjall_and_its_directories", Engine::BareFjall, Medium::Fuse, Model::Strict),
+        ("bare_sled_and_its_flush", Engine::BareSled, Medium::Fuse, Model::Journal),
+        ("bare_sled_and_its_flush_on_ext4", Engine::BareSled, Medium::Block, Model::Block),
     ] {
         all.push(Catch {
             name,
-            medium: Medium::Fuse,
+            medium,
             spec: spec(engine, Shape::Append),
             by: By::BehindFirst(model),
             names: &[Finding::LostAcknowledged],

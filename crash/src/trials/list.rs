@@ -113,17 +113,22 @@ fn in_memory() -> Vec<Named> {
 fn on_files(engine: Engine) -> Vec<Named> {
     let mut all = Vec::new();
     let medium = Medium::Fuse;
-    for model in Model::ALL {
-        let word = format!("{model:?}").to_lowercase();
+    for model in Model::OF_FILES {
         for shape in [Shape::Append, Shape::Conflict, Shape::Large, Shape::Many, Shape::Edges] {
             let spec = Spec::new(engine, shape, SEED, 40);
             let (budget, second) = (share(engine, 700), share(engine, 6));
             let crash = Crash { medium, spec, model, budget, second };
-            all.push((format!("{engine}::{word}::{shape}"), Trial::Crash(crash)));
+            all.push((format!("{engine}::{model}::{shape}"), Trial::Crash(crash)));
         }
         let spec = Spec::new(engine, Shape::Limit, SEED, 4);
         let crash = Crash { medium, spec, model, budget: share(engine, 12), second: 0 };
-        all.push((format!("{engine}::{word}::limit"), Trial::Crash(crash)));
+        all.push((format!("{engine}::{model}::limit"), Trial::Crash(crash)));
+    }
+    for shape in [Shape::Append, Shape::Conflict] {
+        let (medium, model, budget, second) = (Medium::Block, Model::Block, 250, 2);
+        let spec = Spec::new(engine, shape, SEED, 40);
+        let crash = Crash { medium, spec, model, budget, second };
+        all.push((format!("{engine}::ext4::{shape}"), Trial::Crash(crash)));
     }
     let model = Model::Journal;
     if engine == Engine::Fjall {
@@ -135,7 +140,7 @@ fn on_files(engine: Engine) -> Vec<Named> {
     }
     let spec = Spec::new(engine, Shape::Conflict, SEED, 16);
     let strides = Strides { dense: 8, percent: 35, first: 1 };
-    for model in Model::ALL {
+    for model in Model::OF_FILES {
         let served = Served { medium, spec, model, strides, budget: share(engine, 16) };
         all.push((format!("{engine}::{model}::{SERVED_THEN_CUT}"), Trial::Served(served)));
     }
@@ -197,26 +202,17 @@ fn writers() -> Vec<Named> {
     all
 }
 
+/// One more trial of an endless row on real file systems.
+pub(crate) fn drawn_on_block(random: &mut Random, engine: Engine) -> Trial {
+    let spec = drawn_spec(random, engine);
+    let (medium, model, budget, second) = (Medium::Block, Model::Block, 300, 3);
+    Trial::Crash(Crash { medium, spec, model, budget, second })
+}
+
 /// One more trial of an endless row.
 pub(crate) fn drawn(random: &mut Random, engine: Engine) -> Trial {
-    let shapes = [
-        Shape::Append,
-        Shape::Conflict,
-        Shape::Conflict,
-        Shape::Many,
-        Shape::Edges,
-        Shape::Large,
-        Shape::Purge,
-    ];
-    let mut spec = Spec::new(variant(random, engine), *random.pick(&shapes), 0, 0);
-    spec.seed = random.next() >> 8;
-    spec.writers = *random.pick(&[1, 1, 1, 4]);
-    spec.policy = *random.pick(Policy::ALL);
-    spec.asks = *random.pick(Asks::ALL);
-    spec.strategy = *random.pick(Strategy::ALL);
-    spec.marking = *random.pick(Marking::ALL);
-    spec.commands = (20 + random.below(80)) / spec.writers;
-    let model = *random.pick(&Model::ALL);
+    let mut spec = drawn_spec(random, engine);
+    let model = *random.pick(&Model::OF_FILES);
     let in_memory = engine == Engine::Redb && random.below(2) == 0;
     let medium = if in_memory { Medium::Memory } else { Medium::Fuse };
     let (call, room) = (random.below(What::ALL.len() as u64 - 1), random.below(8) == 0);
@@ -241,6 +237,27 @@ pub(crate) fn drawn(random: &mut Random, engine: Engine) -> Trial {
             Trial::Crash(Crash { medium, spec, model, budget, second })
         }
     }
+}
+
+fn drawn_spec(random: &mut Random, engine: Engine) -> Spec {
+    let shapes = [
+        Shape::Append,
+        Shape::Conflict,
+        Shape::Conflict,
+        Shape::Many,
+        Shape::Edges,
+        Shape::Large,
+        Shape::Purge,
+    ];
+    let mut spec = Spec::new(variant(random, engine), *random.pick(&shapes), 0, 0);
+    spec.seed = random.next() >> 8;
+    spec.writers = *random.pick(&[1, 1, 1, 4]);
+    spec.policy = *random.pick(Policy::ALL);
+    spec.asks = *random.pick(Asks::ALL);
+    spec.strategy = *random.pick(Strategy::ALL);
+    spec.marking = *random.pick(Marking::ALL);
+    spec.commands = (20 + random.below(80)) / spec.writers;
+    spec
 }
 
 fn variant(random: &mut Random, engine: Engine) -> Engine {

@@ -12,8 +12,8 @@ pub(crate) mod served;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::failure::Checked;
-use crate::needs::{FUSE, fuse_trial, is_required};
+use crate::failure::{Checked, Context};
+use crate::needs::{FUSE, block_trial, fuse_trial, is_required};
 use crate::run::{Medium, Setup, record};
 use crate::spec::Spec;
 use crate::{FaultPlan, Image};
@@ -24,17 +24,29 @@ use crate::{FaultPlan, Image};
 /// making is not a part of what is recorded.
 pub(crate) fn begin(medium: Medium, spec: &Spec) -> Checked<(Setup, Image)> {
     let mut setup = Setup::new(medium, spec);
-    if medium == Medium::Fuse {
-        return Ok((setup, Image::default()));
+    let blank = blank(medium)?;
+    if medium != Medium::Memory {
+        return Ok((setup, blank));
     }
     setup.commands = 0;
-    let made = record(&setup, &Image::default(), FaultPlan::default())?;
+    let made = record(&setup, &blank, FaultPlan::default())?;
     if let Some(failure) = made.failure {
         return Err(failure.into());
     }
     setup.commands = spec.commands;
     setup.story.lives.push(nobody(spec));
     Ok((setup, made.recorded.end))
+}
+
+/// A disk on which nobody has written.
+pub(crate) fn blank(medium: Medium) -> Checked<Image> {
+    match medium {
+        Medium::Memory | Medium::Fuse => Ok(Image::default()),
+        #[cfg(target_os = "linux")]
+        Medium::Block => crate::record::block::formatted().during("making a file system"),
+        #[cfg(not(target_os = "linux"))]
+        Medium::Block => Err("a loop device: only on Linux".into()),
+    }
 }
 
 /// The positions of writers who have written nothing.
@@ -60,7 +72,8 @@ fn as_test((name, trial): list::Named) -> Trial {
     };
     match trial.medium() {
         Some(Medium::Fuse) => fuse_trial(name, run),
-        _ => Trial::test(name, run),
+        Some(Medium::Block) => block_trial(name, run),
+        Some(Medium::Memory) | None => Trial::test(name, run),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What only Linux can do.
 
+mod block;
 mod faults;
 mod reference;
 
@@ -34,7 +35,8 @@ pub(crate) fn main() -> ExitCode {
         trial("an_image_comes_back_as_it_was_mounted", an_image_comes_back),
         trial("a_child_that_takes_too_long_is_killed", a_child_that_takes_too_long),
     ];
-    let trials = trials.into_iter().chain(reference::trials()).chain(faults::trials()).collect();
+    let trials = trials.into_iter().chain(reference::trials()).chain(faults::trials());
+    let trials = trials.chain(block::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

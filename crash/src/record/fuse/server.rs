@@ -154,12 +154,13 @@ impl Server {
 
     fn allocate(&self, ino: u64, offset: i64, len: i64, mode: i32) -> Result<()> {
         const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
         let (file, offset, len) = (Ino(ino), unsigned(offset)?, unsigned(len)?);
         match mode {
             0 => self.volume().allocate(file, offset, len),
             // Room behind the end of a file is nothing that anybody can read.
             libc::FALLOC_FL_KEEP_SIZE => Ok(()),
-            PUNCH => self.volume().punch(file, offset, len),
+            PUNCH | ZERO => self.volume().punch(file, offset, len),
             _ => Err(Failure::Invalid),
         }
     }
