@@ -229,12 +229,32 @@ impl Disk {
         self.trim(file, |write| vec![(write.offset, len)]);
     }
 
-    /// Bytes become durable, over those that a failed sync has left.
+    /// Bytes become durable, but for those over what a failed sync has left: ext4 sends them to a
+    /// place that it goes on taking for one that was never written.
     fn commit(&mut self, write: &Write) {
-        if let Some(content) = self.durable.content_mut(write.file) {
-            content.write(write.offset, &write.data);
+        let durable = self.outside_orphans(write);
+        self.pending.push(Pending::Write(Write { orphaned: true, ..write.clone() }));
+        for (from, to) in durable {
+            if let Some(content) = self.durable.content_mut(write.file) {
+                content.write(from, &write.between(from, to));
+            }
+            self.trim(write.file, |old| vec![(old.offset, from), (to, old.end())]);
         }
-        self.trim(write.file, |old| vec![(old.offset, write.offset), (write.end(), old.end())]);
+    }
+
+    /// The ranges of a write that no orphan of its file covers.
+    fn outside_orphans(&self, write: &Write) -> Vec<(u64, u64)> {
+        let mut ranges = vec![(write.offset, write.end())];
+        for pending in &self.pending {
+            let Pending::Write(orphan) = pending else { continue };
+            if orphan.file == write.file && orphan.orphaned && self.model != Model::Block {
+                let cut = |(from, to): (u64, u64)| {
+                    [(from, to.min(orphan.offset)), (from.max(orphan.end()), to)]
+                };
+                ranges = ranges.into_iter().flat_map(cut).filter(|(from, to)| from < to).collect();
+            }
+        }
+        ranges
     }
 
     /// Keeps of a file's pending bytes what lies in these ranges.

@@ -167,15 +167,20 @@ impl Disk {
         }
     }
 
-    /// Gives a full disk room again.
-    pub(crate) fn free(&self) {
+    /// Gives a full disk room again, lets nothing more fail, and has a file system that has stopped
+    /// over a failure go on.
+    pub(crate) fn mend(&self) -> Checked {
         match self {
             Self::Memory(disk) => disk.control(FREE),
             #[cfg(target_os = "linux")]
             Self::Fuse(disk) => disk.control(FREE),
             #[cfg(target_os = "linux")]
-            Self::Block(disk) => disk.below().control(FREE),
+            Self::Block(disk) => {
+                disk.below().control(FREE);
+                disk.remount().during("mounting again")?;
+            }
         }
+        Ok(())
     }
 
     /// Has the store on it checked through it.

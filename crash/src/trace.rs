@@ -38,7 +38,8 @@ pub struct Place {
 /// What the file system's cache holds after a sync that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cache {
-    /// What was written, as if it were on the disk: ext4 and xfs.
+    /// What was written, as if it were on the disk: ext4 and xfs. In ext4, bytes that are written
+    /// over it through the same file do not get to the disk either.
     Kept,
     /// What is on the disk: btrfs.
     Reverted,

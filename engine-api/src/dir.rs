@@ -60,6 +60,7 @@ pub enum Creation {
 /// DIR/LOCK       held by the one handle
 /// DIR/SEQ        the log's sidecar
 /// DIR/DOUBT      only after a failed write or sync, until the store is opened again
+/// DIR/DOUBT.tmp  only while that copies a file
 /// DIR/engine/    the engine's own files
 /// ```
 ///
@@ -85,7 +86,9 @@ impl StoreDir {
     /// [`Error::AlreadyOpen`] and [`Error::Invalid`] before anything is written;
     /// [`Error::Corrupt`] for a MANIFEST that cannot be read and for a store without its engine's
     /// directory; what `create` answers and failures of the file system, after which the call can
-    /// be made again. [`Error::NotAStore`] is also the answer of [`Creation::Never`] where there is
+    /// be made again. After a failed write or sync every file is copied once, and
+    /// [`Error::DiskFull`] says that there is no room for a second one of the largest.
+    /// [`Error::NotAStore`] is also the answer of [`Creation::Never`] where there is
     /// no store.
     pub fn open(
         root: &Path,
@@ -116,7 +119,7 @@ impl StoreDir {
             }
             Some(found) => {
                 settle_doubt(root, options.lock_wait)
-                    .map_err(|error| Error::io("write the store's files once more", error))?;
+                    .map_err(|error| Error::io("copy the store's files after a failure", error))?;
                 found
             }
             None => {
@@ -158,18 +161,20 @@ impl StoreDir {
             .map_err(|error| self.doubt(Error::io("sync the store's files", error)))
     }
 
-    /// Whether a handle that failed still holds a file of the store, which could not be written
-    /// once more for that.
+    /// Whether a handle that failed still holds a file of the store, which could not be copied for
+    /// that.
     pub fn is_in_doubt(&self) -> bool {
         self.root.join(DOUBT).exists()
     }
 
     /// Notes that a write or a sync of the engine failed, and gives the error back: the next open
-    /// writes every file once more before anything is believed.
+    /// puts a copy in the place of every file before anything is believed.
     ///
     /// A kernel that could not write a page to the disk drops it or, more often, keeps it and
     /// calls it clean. The page is then read as if it were on the disk, also by the next process,
-    /// and no later sync writes it. A full disk is no such failure: the write never got that far.
+    /// and no later sync writes it. Writing it again to the same file does not help on ext4, which
+    /// goes on taking its place for one that was never written. A full disk is no such failure:
+    /// the write never got that far.
     pub fn doubt(&self, error: Error) -> Error {
         note_doubt(&self.root, &error);
         error
@@ -338,22 +343,32 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_noted_until_the_next_open_has_written_everything_once_more() {
+    fn a_failure_is_noted_until_the_next_open_has_copied_everything() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path()).unwrap();
         let big: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[1]).collect();
         fs::create_dir(store.engine_dir().join("deep")).unwrap();
         fs::write(store.engine_dir().join("deep/big"), &big).unwrap();
         fs::write(dir.path().join(SIDECAR), b"seq").unwrap();
+        let sparse = File::create(store.engine_dir().join("sparse")).unwrap();
+        sparse.set_len(5_000_000).unwrap();
         let before = contents(dir.path());
+        let bytes = durable::tree_bytes(dir.path()).unwrap();
+        let failed_one =
+            File::options().write(true).open(store.engine_dir().join("deep/big")).unwrap();
         let poison = store.poison();
         let _ = poison.latch(failed(io::ErrorKind::Other));
         assert!(store.is_in_doubt());
         drop(store);
+        // What an attempt that was cut short has left.
+        fs::write(dir.path().join("DOUBT.tmp"), &big).unwrap();
         let store = open(dir.path()).unwrap();
         assert!(!store.is_in_doubt());
         store.sync().unwrap();
         assert_eq!(contents(dir.path()), before);
+        assert!(durable::tree_bytes(dir.path()).unwrap() <= bytes);
+        failed_one.set_len(0).unwrap();
+        assert_eq!(contents(dir.path()), before, "a file is still the one that failed");
         let _ = store.doubt(failed(io::ErrorKind::Other));
         assert!(store.is_in_doubt());
     }

@@ -1,6 +1,7 @@
 //! What a failed sync leaves behind it: a kernel keeps what it could not write and calls it clean.
 //!
-//! Whoever hears of such a failure leaves a file; the next open writes the store once more.
+//! Whoever hears of such a failure leaves a file; the next open puts a copy in the place of every
+//! other.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,6 +14,9 @@ use crate::dir::{DOUBT, ENGINE, LOCK_RETRY, SIDECAR};
 use crate::fs as durable;
 use crate::manifest::MANIFEST;
 
+/// Where a copy is made, one at a time.
+const SPARE: &str = "DOUBT.tmp";
+
 /// Nothing that this does has to be durable: it is about what the cache holds, and goes with it.
 pub(crate) fn note_doubt(root: &Path, error: &Error) {
     if matches!(error, Error::Io { .. }) {
@@ -20,12 +24,14 @@ pub(crate) fn note_doubt(root: &Path, error: &Error) {
     }
 }
 
-/// Writes what the cache holds to the disk, byte by byte, where somebody has noted a doubt. Files
-/// that a failed handle holds for longer than `wait` are its own to write: then the doubt stays.
+/// Copies what the cache holds to the disk where somebody has noted a doubt, which takes the room
+/// of the largest file. Files that a failed handle holds for longer than `wait` are its own to
+/// write: then the doubt stays.
 pub(crate) fn settle_doubt(root: &Path, wait: Duration) -> io::Result<()> {
+    let _ = fs::remove_file(root.join(SPARE)); // an earlier attempt may have been cut short
     let give_up = Instant::now() + wait;
     while root.join(DOUBT).exists() {
-        match rewrite(root) {
+        match renew(root) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() >= give_up {
                     return Ok(());
@@ -38,9 +44,9 @@ pub(crate) fn settle_doubt(root: &Path, wait: Duration) -> io::Result<()> {
     Ok(())
 }
 
-fn rewrite(root: &Path) -> io::Result<()> {
+fn renew(root: &Path) -> io::Result<()> {
     for name in [ENGINE, MANIFEST, SIDECAR] {
-        match durable::rewrite_tree(&root.join(name)) {
+        match durable::renew_tree(&root.join(name), &root.join(SPARE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }

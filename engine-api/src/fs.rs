@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// How much of a file is read and written at a time.
-const REWRITE_BYTES: usize = 1 << 20;
+const COPY_BYTES: usize = 256 << 10;
 
 /// Syncs one file, or the names in one directory.
 pub fn sync(path: &Path) -> io::Result<()> {
@@ -34,30 +34,49 @@ pub fn sync_tree(path: &Path) -> io::Result<()> {
     sync(path)
 }
 
-/// Reads a file, or every file at and below a directory, and writes the same bytes to the same
-/// place, so that the next sync brings them to the disk whatever the kernel believes is there.
-/// Nothing is synced yet.
+/// Puts a copy in the place of a file, or of every file at and below a directory. Each copy is made
+/// at `spare`, which must be on the same file system, and synced; its new name is not.
+///
+/// It is not enough to write the same bytes to the same file: ext4 sends them to the disk, and
+/// still takes the place for one that was never written if the first write to it had failed.
 ///
 /// # Errors
 ///
-/// `WouldBlock` where somebody holds a lock on a file. Other files may have been written by then.
-pub fn rewrite_tree(path: &Path) -> io::Result<()> {
+/// `WouldBlock` where somebody holds a lock on a file. Other files may have been replaced by then.
+pub fn renew_tree(path: &Path, spare: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return fs::read_dir(path)?.try_for_each(|entry| rewrite_tree(&entry?.path()));
+        // All names first: a directory that changes may show one twice.
+        let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+        return entries.iter().try_for_each(|entry| renew_tree(&entry.path(), spare));
     }
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let file = File::open(path)?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
         TryLockError::Error(error) => error,
     })?;
-    let mut block = vec![0; REWRITE_BYTES];
+    copy(file, spare)?;
+    fs::rename(spare, path)
+}
+
+/// Copies what is read from a file, by reading it: a file system that is asked to copy may share
+/// what it believes to be on the disk. Blocks of zeros become holes.
+fn copy(mut from: File, to: &Path) -> io::Result<()> {
+    let metadata = from.metadata()?;
+    let mut copy = File::create(to)?;
+    copy.set_permissions(metadata.permissions())?;
+    copy.set_len(metadata.len())?;
+    let mut block = vec![0; COPY_BYTES];
     let mut offset = 0;
     loop {
-        file.seek(SeekFrom::Start(offset))?;
-        let len = file.read(&mut block)?;
-        let Some(read) = block.get(..len).filter(|read| !read.is_empty()) else { return Ok(()) };
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(read)?;
+        let len = from.read(&mut block)?;
+        let read = block.get(..len).unwrap_or_default();
+        if read.is_empty() {
+            return copy.sync_all();
+        }
+        if read.iter().any(|&byte| byte != 0) {
+            copy.seek(SeekFrom::Start(offset))?;
+            copy.write_all(read)?;
+        }
         offset += len as u64;
     }
 }

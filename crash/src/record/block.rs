@@ -71,6 +71,16 @@ impl BlockDisk {
         &self.below
     }
 
+    /// Unmounts the file system, which may have stopped over a failure, and mounts it again.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be mounted.
+    pub fn remount(&self) -> io::Result<()> {
+        self.mounted.unmount();
+        mount(&self.below.path().join(DEVICE), self.path())
+    }
+
     /// What was recorded so far.
     pub fn recorded(&self) -> Recorded {
         self.below.recorded()
@@ -91,8 +101,7 @@ impl Mounted {
     /// Those of `mount`, in its words.
     pub fn mount(device: &Path) -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("kvlogdb-crash-").tempdir()?;
-        let options = ["-t", "ext4", "-o", "loop,noatime"];
-        run(Command::new("mount").args(options).arg(device).arg(dir.path()))?;
+        mount(device, dir.path())?;
         Ok(Self { dir })
     }
 
@@ -100,10 +109,8 @@ impl Mounted {
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
-}
 
-impl Drop for Mounted {
-    fn drop(&mut self) {
+    fn unmount(&self) {
         // A process that was killed goes on using it for a moment.
         for _ in 0..UNMOUNT_ATTEMPTS {
             if unmount(self.path(), UnmountFlags::empty()).is_ok() {
@@ -113,6 +120,16 @@ impl Drop for Mounted {
         }
         let _ = unmount(self.path(), UnmountFlags::DETACH);
     }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn mount(device: &Path, dir: &Path) -> io::Result<()> {
+    run(Command::new("mount").args(["-t", "ext4", "-o", "loop,noatime"]).arg(device).arg(dir))
 }
 
 /// A disk with an empty file system. All of them are the same.

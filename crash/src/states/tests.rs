@@ -252,14 +252,20 @@ fn bytes_behind_a_cut_that_is_durable_do_not_come_back() {
 }
 
 #[test]
-fn bytes_of_a_failed_sync_are_never_promised_again_until_they_are_written_again() {
+fn bytes_of_a_failed_sync_are_never_promised_again_in_the_same_file() {
     let base = holding("a", b"old");
     for model in Model::OF_FILES {
         let fail = |cache| Op::SyncFailed { node: FILE, cache };
         let kept = [write(FILE, 0, "new"), fail(Cache::Kept), sync(FILE)];
         assert_eq!(last(&base, &kept, model), set(&["a=old", "a=new"]));
         let again = [kept.as_slice(), &[write(FILE, 1, "EW"), sync(FILE)]].concat();
-        assert_eq!(last(&base, &again, model), set(&["a=oEW", "a=nEW"]));
+        let beside = [again.as_slice(), &[write(FILE, 3, "er"), sync(FILE)]].concat();
+        // A cache holds both, a disk without one may get one of them.
+        let one = if model == Model::Strict { &["a=oEW"][..] } else { &[] };
+        let both = [&["a=old", "a=new", "a=nEW"], one].concat();
+        assert_eq!(last(&base, &again, model), set(&both));
+        let longer = both.iter().map(|text| format!("{text}er")).collect();
+        assert_eq!(last(&base, &beside, model), longer);
         let reverted = [write(FILE, 0, "new"), fail(Cache::Reverted), sync(FILE)];
         assert_eq!(last(&base, &reverted, model), set(&["a=old"]));
     }

@@ -3,7 +3,7 @@
 use kvlogdb::TornTail;
 
 use crate::failure::Checked;
-use crate::faults::{Call, Effect, Fault};
+use crate::faults::{Call, Effect, Fault, Start};
 use crate::history::Story;
 use crate::report::{Failed, Tally, of_run};
 use crate::run::{Cut, Disk, ENOUGH, Examiner, Lived, Medium, Reader, Setup, first_failure};
@@ -110,14 +110,13 @@ impl Sweep {
     }
 
     fn plan(&self, nth: u64) -> FaultPlan {
-        match self.what {
-            What::Call(call, effect) => {
-                FaultPlan { fault: Some(Fault { call, nth, effect }), ..FaultPlan::default() }
-            }
-            What::Room => {
-                FaultPlan { room_bytes: Some(nth * ROOM_STEP_BYTES), ..FaultPlan::default() }
-            }
-        }
+        // A real file system that cannot even be mounted tells nothing of a store.
+        let start = if self.medium == Medium::Block { Start::Armed } else { Start::AtOnce };
+        let (fault, room_bytes) = match self.what {
+            What::Call(call, effect) => (Some(Fault { call, nth, effect }), None),
+            What::Room => (None, Some(nth * ROOM_STEP_BYTES)),
+        };
+        FaultPlan { fault, room_bytes, start }
     }
 
     /// `false` where the fault did not strike: there are no more such calls.
@@ -181,7 +180,7 @@ impl Sweep {
             tally.failures.push(name(finding, failure));
             return Ok(());
         }
-        disk.free();
+        disk.mend()?;
         let mut again = setup.clone();
         let recorded = disk.recorded();
         let positions = nobody(&self.spec);

@@ -62,6 +62,10 @@ pub(crate) type Named = (String, Trial);
 const SEED: u64 = 20_26;
 /// The engines that every change is tried on.
 const ENGINES: [Engine; 3] = [Engine::Redb, Engine::Fjall, Engine::Sled];
+/// What can fail below a file system.
+const BLOCK_FAULTS: [What; 2] =
+    [What::Call(Call::Sync, Effect::FailSync(Cache::Kept)), What::Call(Call::Write, Effect::Fail)];
+
 /// What an engine gets: sled takes as long for one state as the others for ten.
 fn share(engine: Engine, budget: usize) -> usize {
     if engine == Engine::Sled { budget.div_ceil(6) } else { budget }
@@ -129,6 +133,13 @@ fn on_files(engine: Engine) -> Vec<Named> {
         let spec = Spec::new(engine, shape, SEED, 40);
         let crash = Crash { medium, spec, model, budget, second };
         all.push((format!("{engine}::ext4::{shape}"), Trial::Crash(crash)));
+    }
+    for (name, what) in What::ALL.into_iter().filter(|(_, what)| BLOCK_FAULTS.contains(what)) {
+        let (medium, model, budget) = (Medium::Block, Model::Block, 12);
+        let spec = Spec::new(engine, Shape::Conflict, SEED, 16);
+        let strides = Strides { dense: 4, percent: 50, first: 1 };
+        let sweep = Sweep { medium, spec, model, what, strides, budget };
+        all.push((format!("{engine}::ext4::{name}"), Trial::Sweep(sweep)));
     }
     let model = Model::Journal;
     if engine == Engine::Fjall {
@@ -205,8 +216,13 @@ fn writers() -> Vec<Named> {
 /// One more trial of an endless row on real file systems.
 pub(crate) fn drawn_on_block(random: &mut Random, engine: Engine) -> Trial {
     let spec = drawn_spec(random, engine);
-    let (medium, model, budget, second) = (Medium::Block, Model::Block, 300, 3);
-    Trial::Crash(Crash { medium, spec, model, budget, second })
+    let (medium, model) = (Medium::Block, Model::Block);
+    if random.below(3) == 0 {
+        let what = *random.pick(&BLOCK_FAULTS);
+        let strides = Strides { dense: 3, percent: 30, first: 1 + random.below(9) };
+        return Trial::Sweep(Sweep { medium, spec, model, what, strides, budget: 20 });
+    }
+    Trial::Crash(Crash { medium, spec, model, budget: 300, second: 3 })
 }
 
 /// One more trial of an endless row.
