@@ -10,6 +10,9 @@ pub struct FaultPlan {
     /// How many bytes may be allocated beyond what the image holds at the start; then the disk is
     /// full, until the workload removes files or says [`FREE`](crate::record::FREE).
     pub room_bytes: Option<u64>,
+    /// Whether a write for which there is no room is refused as a whole, as by a disk. A file takes
+    /// what fits.
+    pub whole: bool,
     /// From when on calls are counted.
     pub start: Start,
 }

@@ -60,7 +60,7 @@ pub enum Creation {
 /// DIR/LOCK       held by the one handle
 /// DIR/SEQ        the log's sidecar
 /// DIR/DOUBT      only after a failed write or sync, until the store is opened again
-/// DIR/DOUBT.tmp  only while that copies a file
+/// DIR/DOUBT.tmp  only while that is settled, or looked into
 /// DIR/engine/    the engine's own files
 /// ```
 ///
@@ -173,8 +173,8 @@ impl StoreDir {
     /// A kernel that could not write a page to the disk drops it or, more often, keeps it and
     /// calls it clean. The page is then read as if it were on the disk, also by the next process,
     /// and no later sync writes it. Writing it again to the same file does not help on ext4, which
-    /// goes on taking its place for one that was never written. A full disk is no such failure:
-    /// the write never got that far.
+    /// goes on taking its place for one that was never written. A file system without room is no
+    /// such failure: the write never got that far. A disk without room below one that has some is.
     pub fn doubt(&self, error: Error) -> Error {
         note_doubt(&self.root, &error);
         error
@@ -374,12 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_and_a_refusal_leave_no_doubt() {
+    fn a_refusal_leaves_no_doubt_and_a_full_disk_below_a_file_system_with_room_does() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path()).unwrap();
-        let _ = store.poison().latch(failed(io::ErrorKind::StorageFull));
         let _ = store.doubt(Error::corrupt("rot"));
         assert!(!store.is_in_doubt());
+        let _ = store.poison().latch(failed(io::ErrorKind::StorageFull));
+        assert!(store.is_in_doubt());
+        assert!(!dir.path().join("DOUBT.tmp").exists());
     }
 
     #[test]

@@ -17,11 +17,28 @@ use crate::manifest::MANIFEST;
 /// Where a copy is made, one at a time.
 const SPARE: &str = "DOUBT.tmp";
 
+/// What a file system that is not full takes.
+const PROBE_BYTES: usize = 1 << 20;
+
 /// Nothing that this does has to be durable: it is about what the cache holds, and goes with it.
+///
+/// A disk can be full in two ways. A file system without room refuses a write before it is in the
+/// cache, and nothing is in doubt. One with room can still find its disk to have none, as thinly
+/// provisioned ones do, and then it says so when the cache is written, as of any other failure.
 pub(crate) fn note_doubt(root: &Path, error: &Error) {
-    if matches!(error, Error::Io { .. }) {
-        let _ = File::create(root.join(DOUBT));
+    match error {
+        Error::Io { .. } => {}
+        Error::DiskFull { .. } if takes_writes(root) => {}
+        _ => return,
     }
+    let _ = File::create(root.join(DOUBT));
+}
+
+fn takes_writes(root: &Path) -> bool {
+    let spare = root.join(SPARE);
+    let taken = fs::write(&spare, vec![0; PROBE_BYTES]).is_ok();
+    let _ = fs::remove_file(spare);
+    taken
 }
 
 /// Copies what the cache holds to the disk where somebody has noted a doubt, which takes the room

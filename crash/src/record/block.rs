@@ -55,7 +55,8 @@ impl BlockDisk {
     /// # Errors
     ///
     /// Where it cannot be mounted.
-    pub fn record(image: &Image, faults: FaultPlan) -> io::Result<Self> {
+    pub fn record(image: &Image, mut faults: FaultPlan) -> io::Result<Self> {
+        faults.whole = true;
         let below = FuseDisk::record(image, faults)?;
         let mounted = Mounted::mount(&below.path().join(DEVICE))?;
         Ok(Self { mounted, below })

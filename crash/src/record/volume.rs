@@ -248,7 +248,8 @@ impl Volume {
         if let Some(room) = self.room_bytes() {
             let fits = content.fits(offset, len, room);
             self.struck += u64::from(fits < len);
-            len = len.min(fits);
+            let taken = if self.plan.whole { 0 } else { fits };
+            len = if fits < len { taken } else { len };
             if len == 0 && !data.is_empty() {
                 return Err(Failure::Full);
             }

@@ -49,7 +49,8 @@ pub(crate) enum What {
 
 impl What {
     /// All kinds of calls that can fail, and how, and a disk that fills up.
-    pub(crate) const ALL: [(&str, Self); 11] = [
+    pub(crate) const ALL: [(&str, Self); 12] = [
+        ("sync_fails_for_once", Self::Call(Call::Sync, Effect::Fail)),
         ("sync_fails", Self::Call(Call::Sync, Effect::FailSync(Cache::Kept))),
         ("sync_fails_and_reverts", Self::Call(Call::Sync, Effect::FailSync(Cache::Reverted))),
         ("write_fails", Self::Call(Call::Write, Effect::Fail)),
@@ -116,7 +117,7 @@ impl Sweep {
             What::Call(call, effect) => (Some(Fault { call, nth, effect }), None),
             What::Room => (None, Some(nth * ROOM_STEP_BYTES)),
         };
-        FaultPlan { fault, room_bytes, start }
+        FaultPlan { fault, room_bytes, start, ..FaultPlan::default() }
     }
 
     /// `false` where the fault did not strike: there are no more such calls.

@@ -62,9 +62,10 @@ pub(crate) type Named = (String, Trial);
 const SEED: u64 = 20_26;
 /// The engines that every change is tried on.
 const ENGINES: [Engine; 3] = [Engine::Redb, Engine::Fjall, Engine::Sled];
-/// What can fail below a file system.
-const BLOCK_FAULTS: [What; 2] =
-    [What::Call(Call::Sync, Effect::FailSync(Cache::Kept)), What::Call(Call::Write, Effect::Fail)];
+/// What can fail below a file system: a flush, a block, and room on a disk that promised more than
+/// it has.
+const BLOCK_FAULTS: [What; 3] =
+    [What::Call(Call::Sync, Effect::Fail), What::Call(Call::Write, Effect::Fail), What::Room];
 
 /// What an engine gets: sled takes as long for one state as the others for ten.
 fn share(engine: Engine, budget: usize) -> usize {
