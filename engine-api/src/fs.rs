@@ -63,6 +63,7 @@ pub fn renew_tree(path: &Path, spare: &Path) -> io::Result<()> {
 fn copy(mut from: File, to: &Path) -> io::Result<()> {
     let metadata = from.metadata()?;
     let mut copy = File::create(to)?;
+    give_to_owner(&copy, &metadata);
     copy.set_permissions(metadata.permissions())?;
     copy.set_len(metadata.len())?;
     let mut block = vec![0; COPY_BYTES];
@@ -79,6 +80,17 @@ fn copy(mut from: File, to: &Path) -> io::Result<()> {
         }
         offset += len as u64;
     }
+}
+
+/// What root copies stays the file of whoever it belonged to. Others copy what is theirs already.
+fn give_to_owner(copy: &File, metadata: &fs::Metadata) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let _ = fchown(copy, Some(metadata.uid()), Some(metadata.gid()));
+    }
+    #[cfg(not(unix))]
+    let _ = (copy, metadata);
 }
 
 /// Syncs the directory that holds `path`'s name.
@@ -151,4 +163,28 @@ fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
     metadata.len()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_copied_file_stays_with_its_owner_and_keeps_its_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, b"bytes").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let _ = chown(&path, Some(4711), Some(4712)); // only root may
+        let access = || {
+            let metadata = fs::metadata(&path).unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode())
+        };
+        let before = access();
+        renew_tree(&path, &dir.path().join("spare")).unwrap();
+        assert_eq!(access(), before);
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+    }
 }
