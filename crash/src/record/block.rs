@@ -6,7 +6,7 @@
 //! decides what files and names are left of that.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
@@ -167,10 +167,9 @@ pub fn obstacle() -> Option<String> {
 }
 
 fn try_to_mount() -> Option<String> {
-    let tried = || {
+    let tried = || -> io::Result<()> {
         let disk = BlockDisk::record(&formatted()?, FaultPlan::default())?;
-        std::fs::write(disk.path().join("file"), b"text")?;
-        io::Result::Ok(PathBuf::from(disk.path()))
+        std::fs::write(disk.path().join("file"), b"text")
     };
     tried().err().map(|error| format!("ext4 on a loop device: {error}"))
 }

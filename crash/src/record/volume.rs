@@ -248,8 +248,9 @@ impl Volume {
         if let Some(room) = self.room_bytes() {
             let fits = content.fits(offset, len, room);
             self.struck += u64::from(fits < len);
-            let taken = if self.plan.whole { 0 } else { fits };
-            len = if fits < len { taken } else { len };
+            if fits < len {
+                len = if self.plan.whole { 0 } else { fits };
+            }
             if len == 0 && !data.is_empty() {
                 return Err(Failure::Full);
             }
